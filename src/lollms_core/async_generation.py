@@ -1,0 +1,126 @@
+"""The async drivers of a :class:`~lollms_core.generation.Generation`; apart, so that only they import asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from lollms_core.events import Completion, Event
+from lollms_core.generation import Emit, Generation, Pushed, Sink
+from lollms_core.request import GenerationRequest
+
+__all__ = ["apull", "apush"]
+
+
+async def apush(
+    generation: Generation, produce: Callable[[GenerationRequest, Emit], Awaitable[None]], sink: Sink | None
+) -> Completion:
+    """The async twin of :func:`~lollms_core.generation.push`."""
+    pushed = Pushed(generation, sink)
+    try:
+        again = True
+        while again:
+            try:
+                answer = generation.begin()
+                if answer is None:
+                    await produce(generation.request, pushed.emit)
+                else:
+                    pushed.emit_all(answer)
+                pushed.settle()
+                again = False
+            except Exception as exc:
+                again = pushed.failed(exc)
+    finally:
+        generation.close()
+    return generation.completion
+
+
+async def apull(
+    generation: Generation, source: Callable[[GenerationRequest], AsyncIterable[Event]]
+) -> AsyncIterator[Event]:
+    """The caller's events of a backend that we iterate asynchronously."""
+    wait = _CancellableWait(generation.request)
+    try:
+        again = True
+        while again:
+            try:
+                answer = generation.begin()
+                if answer is not None:
+                    for event in answer:
+                        for out in generation.feed(event):
+                            yield out
+                elif not generation.stopped():
+                    events = aiter(source(generation.request))
+                    try:
+                        while (event_or_end := await wait.next(events)) is not None:
+                            for out in generation.feed(event_or_end):
+                                yield out
+                    finally:
+                        await _aclose(events)
+                generation.done()
+                again = False
+            except Exception as exc:
+                again = generation.failed(exc)
+    finally:
+        wait.forget()
+        generation.close()
+
+
+async def _aclose(events: Any) -> None:
+    aclose = getattr(events, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+class _CancellableWait:
+    """Waits for a backend's next event, and stops waiting when the request is cancelled from anywhere.
+
+    The task is only cancelled while it waits here: between events it runs the caller's own code. As in
+    asyncio.timeout, our own cancellation is taken back (uncancel), and one from outside goes through.
+    """
+
+    def __init__(self, request: GenerationRequest) -> None:
+        self._request = request
+        self._loop = asyncio.get_running_loop()
+        self._waiting: asyncio.Task[Any] | None = None
+        self._interrupted = False
+        self.forget = request.on_cancel(self._on_cancel)
+
+    def _on_cancel(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._interrupt)
+        except RuntimeError:
+            # The loop is closed: nobody waits any more.
+            return
+
+    def _interrupt(self) -> None:
+        if self._waiting is not None and not self._interrupted:
+            self._interrupted = True
+            self._waiting.cancel()
+
+    async def next(self, events: AsyncIterator[Event]) -> Event | None:
+        """The next event; None at the end, and when the request is cancelled."""
+        if self._request.cancelled:
+            return None
+        task = asyncio.current_task()
+        assert task is not None
+        pending = task.cancelling()
+        self._waiting = task
+        try:
+            event = await anext(events, None)
+        except asyncio.CancelledError:
+            if self._interrupted and task.uncancel() <= pending:
+                return None
+            raise
+        except BaseException:
+            # The backend turned our cancellation into something else; the task must not stay marked.
+            if self._interrupted:
+                task.uncancel()
+            raise
+        else:
+            if self._interrupted:
+                task.uncancel()
+            return event
+        finally:
+            self._waiting = None

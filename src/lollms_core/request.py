@@ -1,0 +1,322 @@
+"""A generation's parameters: checked once, then frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import index
+from types import MappingProxyType
+from typing import Any, Self
+
+from lollms_core.control import Control
+from lollms_core.errors import UnsupportedParameter, close_names
+from lollms_core.messages import ImageSource, Message, check_messages
+
+__all__ = ["PARAMETERS", "REQUEST_FIELDS", "EmbedRequest", "GenerationRequest"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _nothing() -> Mapping[str, Any]:
+    return _NOTHING
+
+
+class _Controlled:
+    """What requests of both kinds have: a switch that ends them."""
+
+    __slots__ = ()
+    control: Control
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has ended this request; to be looked at between pieces of blocking work."""
+        return self.control.cancelled
+
+    def on_cancel(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Have `callback` called from the cancelling thread; see :meth:`Control.on_cancel`."""
+        return self.control.on_cancel(callback)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest(_Controlled):
+    """Everything that one generation can carry. None means: the backend's own default.
+
+    Either ``prompt`` or ``messages`` is given, not both.
+
+    Args:
+        prompt: plain text for the model.
+        messages: chat messages in OpenAI's form.
+        model: a model for this request alone.
+        images: they belong to the prompt, or to the last user message.
+        system_prompt: stands before the messages' own system message.
+        stream: whether the caller wants pieces; a backend may answer in one piece if not.
+        n_predict: most tokens of the answer, >= 1.
+        temperature: >= 0; 0 is greedy.
+        top_k: >= 0; 0 is off.
+        top_p: 0 to 1; 1 is off.
+        min_p: 0 to 1; 0 is off.
+        repeat_penalty: > 0; 1 is off.
+        repeat_last_n: tokens that the penalty looks back; 0 is off, -1 the whole context.
+        presence_penalty: any finite number; 0 is off.
+        frequency_penalty: any finite number; 0 is off.
+        logit_bias: token id to an addition to its logit.
+        logprobs: True, or how many alternatives a token.
+        stop: one or several strings that end the answer and are not part of it.
+        seed: same seed, same sampling; None or -1 is random.
+        n_threads: CPU threads, >= 1.
+        ctx_size: context length in tokens, >= 1.
+        think: True, False, "low", "medium" or "high".
+        tools: tool definitions, or Python functions.
+        tool_choice: "auto", "none", "required" or one tool's definition.
+        response_format: a schema that the answer must satisfy.
+        timeout: seconds without a sign of life.
+        deadline: seconds in total.
+        cache_prompt: whether the backend may reuse an earlier prompt's work.
+        metadata: the caller's own data; hooks see it, backends don't.
+        backend_options: sent to the backend unchecked.
+        options: the binding's own options, by name.
+
+    Raises:
+        TypeError, ValueError: a value of the wrong type or out of range; the text names the parameter.
+    """
+
+    prompt: str | None = None
+    messages: tuple[Message, ...] | None = None
+    model: str | None = None
+    images: tuple[ImageSource, ...] = ()
+    system_prompt: str = ""
+    stream: bool | None = None
+    n_predict: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[Any, float] | None = None
+    logprobs: bool | int | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+    n_threads: int | None = None
+    ctx_size: int | None = None
+    think: bool | str | None = None
+    tools: tuple[Any, ...] | None = None
+    tool_choice: Any = None
+    response_format: Any = None
+    timeout: float | None = None
+    deadline: float | None = None
+    cache_prompt: bool | None = None
+    metadata: Mapping[str, Any] = field(default_factory=_nothing)
+    backend_options: Mapping[str, Any] = field(default_factory=_nothing)
+    options: Mapping[str, Any] = field(default_factory=_nothing)
+    control: Control = field(default_factory=Control, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.messages is None):
+            raise TypeError("a request needs either a prompt or messages")
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None:
+                checked = check(name, value)
+                if checked is not value:
+                    object.__setattr__(self, name, checked)
+
+    def replace(self, **changes: Any) -> Self:
+        """This request with some fields changed; it stays the same request for cancelling.
+
+        Raises:
+            UnsupportedParameter: there is no such field.
+        """
+        for name in changes:
+            if name not in self.__dataclass_fields__:
+                raise UnsupportedParameter(f"a request has no field {name!r}.{close_names(name, REQUEST_FIELDS)}")
+        return dataclasses.replace(self, **changes)
+
+    def to_messages(self) -> list[Message]:
+        """The conversation as chat messages: the system prompt, then the messages or the prompt as a user's.
+
+        The system prompt and a system message that begins the conversation are joined by an empty line.
+        Images are not put in: they are in ``images``.
+        """
+        if self.messages is None:
+            messages: list[Message] = [{"role": "user", "content": self.prompt}]
+        else:
+            messages = [dict(message) for message in self.messages]
+        if not self.system_prompt:
+            return messages
+        first = messages[0]
+        if first["role"] == "system" and isinstance(first["content"], str):
+            joined = f"{self.system_prompt}\n\n{first['content']}" if first["content"] else self.system_prompt
+            return [{**first, "content": joined}, *messages[1:]]
+        return [{"role": "system", "content": self.system_prompt}, *messages]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedRequest(_Controlled):
+    """Texts to turn into vectors, in this order.
+
+    Raises:
+        TypeError, ValueError: a value of the wrong type or out of range.
+    """
+
+    texts: tuple[str, ...]
+    model: str | None = None
+    dimensions: int | None = None
+    options: Mapping[str, Any] = field(default_factory=_nothing)
+    control: Control = field(default_factory=Control, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        texts = _sequence("texts", self.texts)
+        for text in texts:
+            _text("a text to embed", text)
+        object.__setattr__(self, "texts", texts)
+        if self.model is not None:
+            _text("model", self.model)
+        if self.dimensions is not None:
+            _whole(1)("dimensions", self.dimensions)
+        object.__setattr__(self, "options", _mapping("options", self.options))
+
+    def replace(self, **changes: Any) -> Self:
+        """This request with some fields changed; it stays the same request for cancelling."""
+        for name in changes:
+            if name not in self.__dataclass_fields__:
+                raise UnsupportedParameter(f"an embedding request has no field {name!r}")
+        return dataclasses.replace(self, **changes)
+
+
+# Checks -----------------------------------------------------------------------------------------------
+
+_Check = Callable[[str, Any], Any]
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def _whole(low: int) -> _Check:
+    def check(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be a whole number, not {value!r}")
+        number = index(value)
+        if number < low:
+            raise ValueError(f"{name} must be at least {low}, not {number}")
+        return number
+
+    return check
+
+
+def _number(low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> _Check:
+    def check(name: str, value: Any) -> float:
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            raise TypeError(f"{name} must be a number, not {value!r}")
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError(f"{name} must be a finite number, not {number}")
+        if number < low or (above and number == low):
+            raise ValueError(f"{name} must be {'greater than' if above else 'at least'} {low:g}, not {number:g}")
+        if number > high:
+            raise ValueError(f"{name} must be at most {high:g}, not {number:g}")
+        return number
+
+    return check
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict, not {type(value).__name__}")
+    return value if isinstance(value, MappingProxyType) else MappingProxyType(dict(value))
+
+
+def _logit_bias(name: str, value: Any) -> Mapping[Any, float]:
+    biases = _mapping(name, value)
+    for token, bias in biases.items():
+        _number()(f"{name}[{token!r}]", bias)
+    return biases
+
+
+def _logprobs(name: str, value: Any) -> bool | int:
+    return value if isinstance(value, bool) else int(_whole(0)(name, value))
+
+
+def _stop(name: str, value: Any) -> tuple[str, ...]:
+    stops = (value,) if isinstance(value, str) else _sequence(name, value)
+    for stop in stops:
+        if not _text(name, stop):
+            raise ValueError(f"{name} must not contain an empty string")
+    return stops
+
+
+def _sequence(name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+        raise TypeError(f"{name} must be a list, not {type(value).__name__}")
+    return value if isinstance(value, tuple) else tuple(value)
+
+
+def _think(name: str, value: Any) -> bool | str:
+    if isinstance(value, bool) or value in ("low", "medium", "high"):
+        return value  # type: ignore[no-any-return]
+    raise ValueError(f'{name} must be True, False, "low", "medium" or "high", not {value!r}')
+
+
+def _messages(_: str, value: Any) -> tuple[Message, ...]:
+    return check_messages(value)
+
+
+# The parameters that a backend may or may not have a use for (a binding's `uses`).
+_PARAMETER_CHECKS: dict[str, _Check] = {
+    "model": _text,
+    "n_predict": _whole(1),
+    "temperature": _number(0),
+    "top_k": _whole(0),
+    "top_p": _number(0, 1),
+    "min_p": _number(0, 1),
+    "repeat_penalty": _number(0, above=True),
+    "repeat_last_n": _whole(-1),
+    "presence_penalty": _number(),
+    "frequency_penalty": _number(),
+    "logit_bias": _logit_bias,
+    "stop": _stop,
+    "seed": _whole(-1),
+    "n_threads": _whole(1),
+    "ctx_size": _whole(1),
+    "timeout": _number(0, above=True),
+    "cache_prompt": _flag,
+}
+_CHECKS: dict[str, _Check] = {
+    "prompt": _text,
+    "messages": _messages,
+    "images": _sequence,
+    "system_prompt": _text,
+    "stream": _flag,
+    "logprobs": _logprobs,
+    "think": _think,
+    "tools": _sequence,
+    "deadline": _number(0, above=True),
+    "metadata": _mapping,
+    "backend_options": _mapping,
+    "options": _mapping,
+    **_PARAMETER_CHECKS,
+}
+
+PARAMETERS: frozenset[str] = frozenset(_PARAMETER_CHECKS)
+"""Parameters that a backend may have no use for; what it honours is in its class attribute ``uses``."""
+
+REQUEST_FIELDS: frozenset[str] = frozenset(GenerationRequest.__dataclass_fields__) - {
+    "prompt",
+    "messages",
+    "control",
+    "options",
+}
+"""Field names that methods and constructors take as keywords."""
