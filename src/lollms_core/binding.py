@@ -69,6 +69,9 @@ class LollmsLLMBinding(Arguments, ABC):
         super().__init_subclass__(**kwargs)
         wrap_own_methods(cls)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.binding_name!r} model={self.model_name!r}>"
+
     # The eight methods ----------------------------------------------------------------------------------
 
     @abstractmethod

@@ -87,6 +87,7 @@ class Chain:
         self._waiting = list(attached)
         self._entered: list[Attached] = []  # had their on_request: they get on_finish
         self._failed: set[int] = set()  # places in _entered
+        self._watchers: list[tuple[int, Callable[[Event], Iterable[Event]]]] | None = None  # innermost first
 
     def on_request(self, request: _R) -> tuple[_R, list[Any] | None]:
         """The request for the backend, and the answer of a middleware if one took the backend's place.
@@ -110,15 +111,22 @@ class Chain:
             request = result if result.control is request.control else result.replace(control=request.control)
         return request, None
 
-    def on_event(self, event: Event) -> list[Event]:
+    def on_event(self, event: Event) -> Sequence[Event]:
         """What remains of `event` outside of the outermost middleware.
 
         Raises:
             Refused: a middleware refused, or a required one failed.
         """
-        events = [event]
-        for place in self._inside_out():
-            on_event = self._entered[place].middleware.on_event
+        events: Sequence[Event] = (event,)
+        if self._watchers is None:
+            self._watchers = [
+                (place, watcher)
+                for place in self._inside_out()
+                # The inherited method passes everything on, so it need not be called for each event.
+                if getattr(watcher := self._entered[place].middleware.on_event, "__func__", None)
+                is not Middleware.on_event
+            ]
+        for place, on_event in self._watchers:
             passed: list[Event] = []
             for number, inner in enumerate(events):
                 try:
@@ -168,6 +176,7 @@ class Chain:
     def _left_out(self, place: int, method: str, exc: BaseException) -> None:
         attached = self._entered[place]
         self._failed.add(place)
+        self._watchers = None
         if isinstance(exc, Refused):
             raise exc
         if attached.middleware.required:
@@ -194,13 +203,16 @@ def _report(attached: Attached, method: str, exc: BaseException) -> None:
     )
 
 
-def _checked_events(result: Any) -> list[Event]:
+def _checked_events(result: Any) -> Sequence[Event]:
+    # The usual answer, one event, is looked at first: this runs for every event.
+    if type(result) in (list, tuple) and len(result) == 1 and isinstance(result[0], Event):
+        return result  # type: ignore[no-any-return]
     return _bounded(result, lambda item: isinstance(item, Event), "events")
 
 
 def _checked_answer(request: GenerationRequest | EmbedRequest, result: Any) -> list[Any]:
     if isinstance(request, GenerationRequest):
-        return _checked_events(result)
+        return list(_checked_events(result))
     vectors = _bounded(result, _is_vector, "vectors")
     if len(vectors) != len(request.texts):
         raise ValueError(f"on_request answered {len(request.texts)} texts with {len(vectors)} vectors")
