@@ -18,6 +18,10 @@ __all__ = ["ThreadedEvents"]
 QUEUE_EVENTS = 64
 """Most events that wait for the reader; then the producer waits."""
 
+# A reader's wait is cut into pieces of this many seconds. Python runs a signal's handler between two steps of
+# the main thread, so Ctrl-C that comes just before an endless wait begins would not end it.
+_PIECE_OF_WAITING = 0.2
+
 _Push: TypeAlias = Callable[[Event], bool]
 
 
@@ -105,7 +109,7 @@ class ThreadedEvents:
             while True:
                 with self._changed:
                     while not (self._items or self._ended or self._closed):
-                        self._changed.wait()
+                        self._changed.wait(_PIECE_OF_WAITING)
                     items, last = self._take()
                 if last:
                     return
