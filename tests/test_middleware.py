@@ -304,11 +304,11 @@ def test_a_required_guard_fails_closed(binding: LollmsLLMBinding, method: str) -
 
 
 def test_a_factory_that_refuses(binding: LollmsLLMBinding) -> None:
-    class Refuses:
+    class Refuses(Hooks):
         def middlewares(self, request: Any) -> Any:
             raise Refused("closed today")
 
-    binding._hooks = Refuses()
+    binding._hooks = Refuses(Middleware)
     with pytest.raises(Refused):
         binding.chat("x")
     result = binding.generate_text("x")

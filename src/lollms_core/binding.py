@@ -40,6 +40,10 @@ _BAD_DATA = (JSONDecodeError, UnicodeError)
 class HookSource(Protocol):
     """What a binding knows of hooks; the manager gives it one."""
 
+    def __bool__(self) -> bool:
+        """Whether any hook stands around requests at this moment."""
+        ...
+
     def middlewares(self, request: GenerationRequest | EmbedRequest) -> Sequence[Attached]:
         """The middlewares of one request, in registration order; called once for each."""
         ...
@@ -321,7 +325,7 @@ class LollmsLLMBinding(Arguments, ABC):
         if self._closed:
             raise BackendUnavailable(f"the binding {self.binding_name!r} is closed; create a new one")
         self.__dict__.setdefault("_in_flight", set()).add(request.control)
-        if self._hooks is None or is_inside(self):
+        if not self._hooks or is_inside(self):
             return None
         attached = self._hooks.middlewares(request)
         return Chain(attached) if attached else None

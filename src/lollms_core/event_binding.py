@@ -159,13 +159,13 @@ class EventBinding(LollmsLLMBinding):
 
     def _source(self, request: GenerationRequest) -> Iterator[Event]:
         events = iter(self._events(request))
-        return events if self._hooks is None else iterate_inside(self, events)
+        return iterate_inside(self, events) if self._hooks else events
 
     def _asource(self, request: GenerationRequest) -> AsyncIterable[Event]:
         if type(self)._aevents is EventBinding._aevents:
             return super()._asource(request)
         events = self._aevents(request)
-        return events if self._hooks is None else aiterate_inside(self, events)
+        return aiterate_inside(self, events) if self._hooks else events
 
     def _checked_images(self, images: Sequence[ImageSource]) -> tuple[ImageSource, ...]:
         return tuple(self._load_image(image) for image in images)

@@ -179,7 +179,7 @@ class Chain:
         self._watchers = None
         if isinstance(exc, Refused):
             raise exc
-        if attached.middleware.required:
+        if getattr(attached.middleware, "required", False):  # any object with the four methods may serve
             _fail_closed(attached, method, exc)
         _report(attached, method, exc)
 

@@ -210,7 +210,7 @@ def _wrap_chat(own: _Method) -> _Method:
     def outer(self: LollmsLLMBinding, messages: Any, **fields: Any) -> Any:
         if is_inside(self):
             return own(self, messages, **fields)
-        if self._hooks is None:
+        if not self._hooks:
             with inside(self):
                 return own(self, messages, **fields)
         call = _ChatCall(self, own, messages, fields)
@@ -223,7 +223,7 @@ def _wrap_achat(own: _Method) -> _Method:
     async def outer(self: LollmsLLMBinding, messages: Any, **fields: Any) -> Any:
         if is_inside(self):
             return await own(self, messages, **fields)
-        if self._hooks is None:
+        if not self._hooks:
             with inside(self):
                 return await own(self, messages, **fields)
         from lollms_core.async_generation import apush
@@ -238,7 +238,7 @@ def _wrap_generate_from_messages(own: _Method) -> _Method:
     def outer(self: LollmsLLMBinding, messages: Any, **fields: Any) -> Any:
         if is_inside(self):
             return own(self, messages, **fields)
-        if self._hooks is None:
+        if not self._hooks:
             with inside(self):
                 return own(self, messages, **fields)
         call = _ChatCall(self, own, messages, fields)
@@ -255,7 +255,7 @@ def _wrap_agenerate_text(own: _Method) -> _Method:
     async def outer(self: LollmsLLMBinding, prompt: Any, **fields: Any) -> Any:
         if is_inside(self):
             return await own(self, prompt, **fields)
-        if self._hooks is None:
+        if not self._hooks:
             with inside(self):
                 return await own(self, prompt, **fields)
         from lollms_core.async_generation import apush

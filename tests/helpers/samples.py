@@ -136,6 +136,9 @@ class Hooks:
     def __init__(self, *makes: Callable[[], Middleware]) -> None:
         self.makes = makes
 
+    def __bool__(self) -> bool:
+        return bool(self.makes)
+
     def middlewares(self, request: GenerationRequest | EmbedRequest) -> list[Attached]:
         return [Attached(make(), f"test {number}") for number, make in enumerate(self.makes)]
 

@@ -1,0 +1,32 @@
+"""``lollms bindings``: what is installed or lies in the bindings folder, without importing any of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from lollms_core.cli.options import bindings_dir_option, json_option
+from lollms_core.cli.terminal import print_json, print_table, say
+
+__all__ = ["bindings"]
+
+
+@click.command()
+@json_option
+@bindings_dir_option
+def bindings(as_json: bool, bindings_dir: str | None) -> None:
+    """List the bindings that are installed or in the bindings folder."""
+    from lollms_core.cli.opening import new_manager
+
+    manager = new_manager(bindings_dir)
+    records = manager.records()
+    if as_json:
+        print_json([asdict(record) for record in records])
+    elif records:
+        print_table(
+            ("NAME", "STATE", "SOURCE", "DISTRIBUTION", "VERSION", "ERROR"),
+            ((r.name, r.state, r.source, r.distribution, r.version, r.error) for r in records),
+        )
+    else:
+        say(f"no binding is installed, and there is none in {manager.llm_bindings_dir}")

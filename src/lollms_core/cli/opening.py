@@ -1,0 +1,169 @@
+"""Which binding and model a command uses, and opening it with the options given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from lollms_core.cli.terminal import say
+from lollms_core.cli.values import constructor_keywords, sort_options, split_pairs
+from lollms_core.errors import BindingNotFound, LollmsError, ModelNotFound
+from lollms_core.manager import LollmsLLMBindingManager
+
+if TYPE_CHECKING:
+    from lollms_core.binding import LollmsLLMBinding
+
+__all__ = ["Opened", "new_manager", "open_for_use", "open_named"]
+
+EMBEDDED = ("llamacpp", "smollm2")
+"""The binding and the model that need neither a server nor a key."""
+
+
+class Opened(NamedTuple):
+    """A binding, and the fields to give to its call."""
+
+    binding: LollmsLLMBinding
+    fields: dict[str, Any]
+
+
+def new_manager(bindings_dir: str | None) -> LollmsLLMBindingManager:
+    """The manager over what is installed and over `bindings_dir`, or the folder beside the configuration.
+
+    Raises:
+        click.UsageError: `bindings_dir` was given and is no folder.
+    """
+    if bindings_dir is not None:
+        if not Path(bindings_dir).is_dir():
+            raise click.UsageError(f"--bindings-dir: there is no folder {bindings_dir}")
+        return LollmsLLMBindingManager(bindings_dir)
+    import platformdirs
+
+    return LollmsLLMBindingManager(platformdirs.user_config_path("lollms", appauthor=False) / "llm_bindings")
+
+
+@contextmanager
+def open_for_use(
+    bindings_dir: str | None, name: str | None, model: str | None, options: Sequence[str]
+) -> Iterator[Opened]:
+    """A binding with a model in use: those named, else ones that can be used as things are, said on stderr.
+
+    Raises:
+        LollmsError, TypeError, ValueError: it can't be opened.
+        click.UsageError: an option that is none.
+    """
+    pairs = split_pairs(options)
+    manager = new_manager(bindings_dir)
+    opened = _chosen(manager, model, pairs) if name is None else open_named(manager, name, model, pairs)
+    with opened.binding:
+        if name is not None and model is None:
+            _take_a_model(name, opened.binding)
+        yield opened
+
+
+def open_named(
+    manager: LollmsLLMBindingManager, name: str, model: str | None, pairs: Sequence[tuple[str, str]]
+) -> Opened:
+    """The binding `name`, with `model` in use if one is given.
+
+    Raises:
+        LollmsError, TypeError, ValueError: it can't be opened, or has no such model.
+        click.UsageError: an option that is none.
+    """
+    cls = _class_of(manager, name)
+    construct, parameters, as_defaults = sort_options(cls, pairs)
+    if as_defaults:
+        construct |= parameters
+    if model is not None and "model_name" in constructor_keywords(cls)[0]:
+        construct["model_name"] = model
+    binding = manager.open_binding(name, **construct)
+    # A constructor that keeps its **kwargs to itself has set no defaults: then they go with the call.
+    fields = {key: value for key, value in parameters.items() if key not in binding.defaults}
+    if model is not None and binding.model_name != model and "model_name" not in construct:
+        _load(binding, model)
+    return Opened(binding, fields)
+
+
+def _class_of(manager: LollmsLLMBindingManager, name: str) -> type[LollmsLLMBinding]:
+    """The class of the binding `name`, for what it declares.
+
+    Raises:
+        LollmsError: it can't be had.
+    """
+    catalog = manager._found()
+    return manager._loaded(catalog, name, manager._candidate(catalog, name))
+
+
+def _load(binding: LollmsLLMBinding, model: str) -> None:
+    if binding.load_model(model) is False:
+        binding.close()
+        raise ModelNotFound(binding.last_error or f"{binding.binding_name} could not load the model {model!r}")
+
+
+# Choosing ---------------------------------------------------------------------------------------------
+
+
+def _chosen(manager: LollmsLLMBindingManager, model: str | None, pairs: Sequence[tuple[str, str]]) -> Opened:
+    """What can answer with nothing configured; never a folder's binding.
+
+    The order is: a local server that answers, the embedded model, a remote service whose key is set. Of these the
+    embedded model is what there is today.
+
+    Raises:
+        BindingNotFound: nothing can; the text says what to do.
+        LollmsError, TypeError, ValueError: what there is refuses what was asked.
+    """
+    name, embedded = EMBEDDED
+    usable = {r.name for r in manager.records() if r.source == "entry point" and r.state in ("found", "loaded")}
+    if name not in usable:
+        others = ", ".join(manager.get_available_bindings())
+        raise BindingNotFound(
+            "no binding was named with -b, and there is none to choose. "
+            + (f"Available: {others}" if others else 'Get one with: pip install "lollms-llamacpp[smollm2]"')
+        )
+    given = model is not None or any(key == "model_path" for key, _ in pairs)
+    opened = open_named(manager, name, model if given else embedded, pairs)
+    say(f"using {name}, model {opened.binding.model_name}")
+    return opened
+
+
+def _take_a_model(name: str, binding: LollmsLLMBinding) -> None:
+    """Where a binding has no model in use, load the newest that it lists, and say so.
+
+    One that does not list or load models, or lists none, is left as it is: it may need no model, or will say what
+    it misses when the request is sent.
+
+    Raises:
+        ModelNotFound: the newest model can't be loaded.
+    """
+    if binding.model_name is not None:
+        return
+    try:
+        if binding.get_model_info().get("loaded") is not False:
+            return
+        models = newest_first(binding.listModels())
+        if models:
+            _load(binding, models[0])
+            say(f"using {name}, model {models[0]}")
+    except ModelNotFound:
+        raise
+    except LollmsError:
+        return
+
+
+def newest_first(entries: Sequence[Any]) -> list[str]:
+    """The names of the usable models among those listed, the one whose file changed last first."""
+    dicts = [entry if isinstance(entry, dict) else {"model_name": entry} for entry in entries]
+    usable = [entry for entry in dicts if entry.get("model_name") and not entry.get("error")]
+    return [str(entry["model_name"]) for entry in sorted(usable, key=_changed, reverse=True)]
+
+
+def _changed(entry: dict[str, Any]) -> float:
+    """When a model came, in seconds; 0 where nothing tells."""
+    try:
+        return Path(entry["path"]).stat().st_mtime
+    except (KeyError, TypeError, OSError):
+        return 0.0

@@ -1,0 +1,122 @@
+"""What goes out: text to stdout, all else in single lines to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NoReturn, TextIO
+
+__all__ = ["TextOut", "harmless", "leave", "log_said", "one_line", "print_json", "print_table", "reader_left", "say"]
+
+# Control characters, which a model or a plugin's metadata could use to take over the terminal.
+_CONTROLS: dict[int, str | None] = dict.fromkeys((*range(32), *range(0x7F, 0xA0)), "\ufffd")
+_CONTROLS |= {ord("\r"): None, ord("\t"): "\t", ord("\n"): "\n"}
+
+
+def harmless(text: str) -> str:
+    """`text` with control characters other than tab and newline made visible, carriage returns left out."""
+    return text.translate(_CONTROLS)
+
+
+def one_line(text: object) -> str:
+    """`text` on one line, without control characters."""
+    return harmless(" ".join(str(text).split()))
+
+
+def say(text: object) -> None:
+    """One line on stderr."""
+    # print, unlike write, does nothing where stderr is closed (None).
+    print(f"lollms: {one_line(text)}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+class _Said(logging.Handler):
+    """Log records as single lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+@contextlib.contextmanager
+def log_said() -> Iterator[None]:
+    """Have warnings, ours and the plugins', reach the user in the form of all our lines."""
+    handler = _Said(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def reader_left() -> None:
+    """Take the rest of the output quietly: whoever read stdout has closed it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def leave(code: int, text: str = "") -> NoReturn:
+    """Exit, with everything written, `text` last; a reader who has left is no error."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        reader_left()
+    sys.exit(code)
+
+
+def standard_output() -> TextIO:
+    """Stdout.
+
+    Raises:
+        OSError: it is closed (``>&-``), which Python shows as None.
+    """
+    if sys.stdout is None:
+        raise OSError("standard output is closed")
+    return sys.stdout
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; ASCII, so that it survives any encoding of the pipe."""
+    import json
+
+    standard_output().write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Aligned columns on stdout; the last one is not padded."""
+    lines = [tuple(head), *(tuple("-" if cell in (None, "") else one_line(cell) for cell in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        standard_output().write("  ".join(padded).rstrip() + "\n")
+
+
+class TextOut:
+    """Writes a model's text as it comes, to stdout unless told otherwise, and ends it with a newline."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = standard_output() if stream is None else stream
+        self._terminal = self._stream.isatty()
+        self._last = "\n"
+        reconfigure = getattr(self._stream, "reconfigure", None)
+        if reconfigure is not None:
+            # Half a surrogate pair in a model's answer must not end in a UnicodeEncodeError.
+            reconfigure(errors="replace")
+
+    def write(self, text: str) -> None:
+        """The next piece, at once; a terminal gets no control characters, a file or pipe the text as it is."""
+        if text:
+            # Noted first: a Ctrl-C may come when the text is out and before the next statement.
+            self._last = text[-1]
+            self._stream.write(harmless(text) if self._terminal else text)
+            self._stream.flush()
+
+    def end(self) -> None:
+        """Finish the line, so that what comes next, the shell's prompt say, begins on its own."""
+        if self._last != "\n":
+            self._last = "\n"
+            self._stream.write("\n")
+            self._stream.flush()

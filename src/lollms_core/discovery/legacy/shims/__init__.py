@@ -1,0 +1,1 @@
+"""The stand-ins, each named as what it stands for."""

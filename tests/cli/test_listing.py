@@ -1,0 +1,131 @@
+"""`lollms bindings` and `lollms models`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import GROUP, TALKER, Lollms
+
+BROKEN = "raise RuntimeError('not today')"
+
+
+@pytest.fixture
+def run(lollms: Lollms, bindings: Path) -> Lollms:
+    return lambda command, *arguments: lollms(command, "--bindings-dir", str(bindings), *arguments)
+
+
+@pytest.fixture
+def broken(bindings: Path) -> None:
+    (bindings / "broken").mkdir()
+    (bindings / "broken" / "__init__.py").write_text(f"BindingName = 'Broken'\n{BROKEN}\n")
+
+
+# Bindings -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("broken")
+def test_bindings_are_an_aligned_table(run: Lollms) -> None:
+    """A broken one is listed like the others: nothing of it has run."""
+    result = run("bindings")
+    assert (result.exit_code, result.stderr) == (0, "")
+    head, *lines = result.stdout.splitlines()
+    assert head.split() == ["NAME", "STATE", "SOURCE", "DISTRIBUTION", "VERSION", "ERROR"]
+    assert [line.split()[:3] for line in lines] == [[n, "found", "directory"] for n in ("broken", "closed", "talker")]
+    assert {line.index("found") for line in lines} == {head.index("STATE")}
+
+
+def test_bindings_as_json(run: Lollms, installed: Callable[..., Path]) -> None:
+    installed("acme", f"[{GROUP}]\nacme = acme_talker:Talker\n")
+    result = run("bindings", "--json")
+    records = {record["name"]: record for record in json.loads(result.stdout)}
+    assert sorted(records) == ["acme", "closed", "talker"]
+    assert records["acme"] == {
+        "name": "acme",
+        "source": "entry point",
+        "state": "found",
+        "distribution": "acme",
+        "version": "1.0",
+        "module": "acme_talker",
+        "path": None,
+        "attribute": "Talker",
+        "error": None,
+    }
+    assert records["talker"]["path"].endswith("talker")
+
+
+def test_a_damaged_distribution_hides_nobody(run: Lollms, installed: Callable[..., Path]) -> None:
+    site = installed("acme", f"[{GROUP}]\nacme = not a module\n")
+    (site / "acme-1.0.dist-info" / "METADATA").write_bytes(b"\xff\xfe")
+    result = run("bindings")
+    assert result.exit_code == 0
+    assert {"acme", "closed", "talker"} <= {line.split()[0] for line in result.stdout.splitlines()}
+
+
+def test_blocked_bindings_are_listed_as_such(run: Lollms, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOLLMS_DISABLE_PLUGINS", "closed")
+    records = {record["name"]: record for record in json.loads(run("bindings", "--json").stdout)}
+    assert records["closed"]["state"] == "blocked"
+    assert "LOLLMS_DISABLE_PLUGINS" in records["closed"]["error"]
+
+
+def test_no_bindings_is_no_error(lollms: Lollms) -> None:
+    result = lollms("bindings")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "no binding is installed" in result.stderr
+    assert json.loads(lollms("bindings", "--json").stdout) == []
+
+
+def test_metadata_cannot_write_to_the_terminal(run: Lollms, installed: Callable[..., Path]) -> None:
+    installed("acme", f"[{GROUP}]\nac\x1b[31mme = acme_talker:Talker\n")
+    assert "\x1b" not in run("bindings").stdout
+
+
+# Models -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("broken")
+def test_models_of_all_that_can_be_opened(run: Lollms) -> None:
+    """Each that can't costs one line on stderr: here one is broken, and one wants an argument."""
+    result = run("models")
+    assert result.exit_code == 0
+    head, *lines = result.stdout.splitlines()
+    assert head.split() == ["BINDING", "MODEL", "SIZE", "CONTEXT", "NOTE"]
+    assert [line.split() for line in lines] == [
+        ["talker", "echo", "2", "MB", "4096", "-"],
+        ["talker", "bad", "-", "-", "damaged"],
+    ]
+    said = result.stderr.splitlines()
+    assert len(said) == 2
+    assert "not today" in said[0]
+    assert "model_identifier" in said[1]
+
+
+def test_models_of_one(run: Lollms) -> None:
+    result = run("models", "-b", "closed", "-o", "model_identifier=x", "--json")
+    assert json.loads(result.stdout) == [
+        {"binding": "closed", "model_name": "old"},
+        {"binding": "closed", "model_name": "new"},
+    ]
+
+
+@pytest.mark.usefixtures("broken")
+@pytest.mark.parametrize("name", ["broken", "closed", "absent"])
+def test_the_one_asked_for_must_open(run: Lollms, name: str) -> None:
+    assert run("models", "-b", name).exit_code == 1
+
+
+def test_two_names_of_one_class_are_listed_once(run: Lollms, installed: Callable[..., Path]) -> None:
+    points = f"[{GROUP}]\nacme = acme_talker:Talker\nolder = acme_talker:Talker\n"
+    installed("acme", points, acme_talker=TALKER)
+    listed = json.loads(run("models", "--json").stdout)
+    assert [entry["binding"] for entry in listed if entry["model_name"] == "echo"] == ["acme", "talker"]
+
+
+def test_options_without_a_binding_are_refused(run: Lollms) -> None:
+    result = run("models", "-o", "host_address=x")
+    assert result.exit_code == 1
+    assert "-b" in result.stderr

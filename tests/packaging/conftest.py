@@ -1,0 +1,41 @@
+"""These tests look at built wheels, so they are collected only where `nox -s packaging` has set the scene."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+collect_ignore_glob = [] if "LOLLMS_PACKAGING" in os.environ else ["test_*.py"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the packaging session prepared."""
+
+    archives: Path
+    """Every sdist, and the wheels made from them."""
+    wheels_from_tree: Path
+    """The same wheels, made from the checkout."""
+    core_alone: Path
+    """The programs of an environment that has nothing but core's wheel."""
+    checkout: Path
+    """The repository, which no test may import from."""
+
+    def wheel(self, distribution: str, folder: Path | None = None) -> Path:
+        """The wheel of a distribution."""
+        (found,) = (folder or self.archives).glob(f"{distribution.replace('-', '_')}-*.whl")
+        return found
+
+    def sdist(self, distribution: str) -> Path:
+        """The source archive of a distribution."""
+        (found,) = self.archives.glob(f"{distribution.replace('-', '_')}-*.tar.gz")
+        return found
+
+
+@pytest.fixture(scope="session")
+def scene() -> Scene:
+    names = ("LOLLMS_PACKAGING", *(f"LOLLMS_PACKAGING_{part}" for part in ("FROM_TREE", "CORE_ALONE", "CHECKOUT")))
+    return Scene(*(Path(os.environ[name]) for name in names))
