@@ -1,0 +1,147 @@
+"""From an HTTP response that is not the answer to the error that it means, without I/O.
+
+The server's own words are kept, on one line and shortened, since they say best what is wrong; keys are
+taken out of them, because some servers repeat the key that they refuse.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from lollms_core.errors import (
+    AuthenticationError,
+    BackendError,
+    BackendTimeout,
+    BadRequest,
+    ContextOverflow,
+    LollmsError,
+    ModelNotFound,
+    Overloaded,
+    ProtocolError,
+    RateLimited,
+)
+from lollms_core.retry import parse_retry_after
+
+__all__ = ["check_content_type", "error_of_message", "error_of_response", "server_words"]
+
+_MAX_WORDS: Final = 500
+# How servers say that a prompt is too long: OpenAI and vLLM, llama-server, llama-cpp-python, others.
+_OVERFLOW: Final = re.compile(
+    r"context_length_exceeded|exceed_context_size|maximum context length|exceeds? the (available )?context"
+    r"|context (length|window|size) (is |was )?exceeded|exceed context window",
+    re.IGNORECASE,
+)
+_NO_MODEL: Final = re.compile(
+    r"model_not_found|model\b.*(not found|does not exist|unknown)|no such model", re.IGNORECASE
+)
+
+
+def error_of_response(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    who: str,
+    model: str | None = None,
+    secrets: Iterable[str | None] = (),
+) -> LollmsError:
+    """The error that a response with a status of 300 or more means.
+
+    Args:
+        status: the HTTP status.
+        headers: names in lower case, or insensitive to case.
+        body: the response's body, or its beginning.
+        who: binding and host, as in ``ollama at http://127.0.0.1:11434``; begins the message.
+        model: the model that was asked for.
+        secrets: keys, to be taken out of the server's words.
+    """
+    words, codes = server_words(headers.get("content-type", ""), body, secrets)
+    if status == 429:
+        text = _sentence(who, "asks to wait", status, words)
+        return RateLimited(text, retry_after=parse_retry_after(headers.get("retry-after")))
+    if status in _REDIRECTS:
+        place = _without(headers.get("location", "another address"), secrets)
+        return BackendError(f"{who} has moved to {place} (status {status}); give that address as host_address")
+    kind, verb = _KINDS.get(status) or ((BackendError, "failed") if status >= 500 else _REFUSED)
+    if kind is not AuthenticationError and _OVERFLOW.search(f"{codes} {words}"):
+        kind, verb = ContextOverflow, "says that the prompt does not fit the context"
+    elif status < 500 and kind is BadRequest:
+        if _NO_MODEL.search(f"{codes} {words}") or (status == 404 and model is not None):
+            kind, verb = ModelNotFound, f"does not know the model {model!r}"
+    return kind(_sentence(who, verb, status, words))
+
+
+_REFUSED: Final[tuple[type[LollmsError], str]] = (BadRequest, "refuses the request")
+_KINDS: Final[Mapping[int, tuple[type[LollmsError], str]]] = {
+    401: (AuthenticationError, "refuses the key"),
+    403: (AuthenticationError, "refuses the key"),
+    408: (BackendTimeout, "gave up waiting"),
+    503: (Overloaded, "has no room now"),
+    529: (Overloaded, "has no room now"),
+}
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+def _sentence(who: str, verb: str, status: int, words: str) -> str:
+    return f"{who} {verb} (status {status})" + (f": {words}" if words else "")
+
+
+def error_of_message(message: Any, *, who: str, secrets: Iterable[str | None] = ()) -> LollmsError:
+    """The error that an ``{"error": ...}`` record in a stream means; `message` is the value of ``error``."""
+    words, codes = _words_of(message)
+    words = _without(words, secrets)
+    text = f"{who} failed: {words}" if words else f"{who} failed without saying why"
+    return ContextOverflow(text) if _OVERFLOW.search(f"{codes} {words}") else BackendError(text)
+
+
+def check_content_type(headers: Mapping[str, str], expected: Iterable[str], *, who: str) -> None:
+    """Whether a successful response is of an expected type; a missing type is taken on trust.
+
+    Raises:
+        ProtocolError: it is of another, most often a web page of something else on that port.
+    """
+    found = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if found and found not in expected:
+        raise ProtocolError(f"{who} answered with {found} instead of {' or '.join(expected)}: is it the right address?")
+
+
+def server_words(content_type: str, body: bytes, secrets: Iterable[str | None] = ()) -> tuple[str, str]:
+    """What the server says is wrong, as one line without keys, and its codes for it; "" where it says nothing."""
+    text = body.decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        if "html" in content_type.lower() or text.lstrip()[:1] == "<":
+            return "a web page", ""
+        return _without(_one_line(text), secrets), ""
+    words, codes = _words_of(found)
+    return _without(words, secrets), codes
+
+
+def _words_of(found: Any) -> tuple[str, str]:
+    """The message and the codes in the forms that servers give them."""
+    codes = ""
+    while isinstance(found, Mapping):
+        codes += (
+            " ".join(str(found[name]) for name in ("code", "type") if isinstance(found.get(name), (str, int))) + " "
+        )
+        found = next((found[name] for name in ("error", "message", "detail", "msg") if found.get(name)), "")
+    if isinstance(found, list):  # FastAPI's list of what is wrong with a request
+        return "; ".join(_words_of(item)[0] for item in found[:3]), codes.strip()
+    return _one_line("" if found is None else str(found)), codes.strip()
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    line = "".join(character if character.isprintable() else "?" for character in line)
+    return line if len(line) <= _MAX_WORDS else line[:_MAX_WORDS] + "..."
+
+
+def _without(text: str, secrets: Iterable[str | None]) -> str:
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
