@@ -68,9 +68,8 @@ def error_of_response(
     kind, verb = _KINDS.get(status) or ((BackendError, "failed") if status >= 500 else _REFUSED)
     if kind is not AuthenticationError and _OVERFLOW.search(f"{codes} {words}"):
         kind, verb = ContextOverflow, "says that the prompt does not fit the context"
-    elif status < 500 and kind is BadRequest:
-        if _NO_MODEL.search(f"{codes} {words}") or (status == 404 and model is not None):
-            kind, verb = ModelNotFound, f"does not know the model {model!r}"
+    elif kind is BadRequest and (_NO_MODEL.search(f"{codes} {words}") or (status == 404 and model is not None)):
+        kind, verb = ModelNotFound, f"does not know the model {model!r}"
     return kind(_sentence(who, verb, status, words))
 
 

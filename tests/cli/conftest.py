@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from lollms_core.manager import LollmsLLMBindingManager
+
 GROUP = "lollms_test.llm_bindings"
 """The tests' own group: the environment that runs them has real bindings in the usual one."""
 
@@ -161,10 +163,8 @@ def bindings(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens to be installed on this machine, or in its user's configuration, plays no part."""
-    from lollms_core.cli import opening
-
-    manager = functools.partial(opening.LollmsLLMBindingManager, entry_point_group=GROUP)
-    monkeypatch.setattr(opening, "LollmsLLMBindingManager", manager)
+    manager = functools.partial(LollmsLLMBindingManager, entry_point_group=GROUP)
+    monkeypatch.setattr("lollms_core.cli.opening.LollmsLLMBindingManager", manager)
     monkeypatch.setenv("LOLLMS_PLUGINS", "talker,closed,acme,broken")
     monkeypatch.delenv("LOLLMS_DISABLE_PLUGINS", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

@@ -195,6 +195,14 @@ def test_a_binding_that_cannot_load_models_is_used_as_it_is(generate: Lollms) ->
     assert generate("-b", "talker", "hi").stdout == "hi \n"
 
 
+def test_a_listing_that_fails_is_not_in_the_way(generate: Lollms, bindings: Path) -> None:
+    """Nobody asked for it; what the binding has to say about the request is what counts."""
+    source = bindings / "closed" / "__init__.py"
+    source.write_text(source.read_text().replace('return ["old", "new"]', "raise NotImplementedError"))
+    result = generate("-b", "closed", "-o", "model_identifier=x", "hi")
+    assert (result.stdout, result.stderr) == ("('x', 0) None None hi\n", "")
+
+
 def test_the_newest_model_is_the_one_whose_file_changed_last(tmp_path: Path) -> None:
     """Damaged ones are passed over, and names without a file keep their order, after those with one."""
     for name, seconds in (("older", 1_000), ("newest", 3_000), ("damaged", 9_000), ("old", 2_000)):
@@ -229,6 +237,16 @@ def test_the_embedded_model_is_chosen_and_said(lollms: Lollms, installed: Callab
     result = lollms("generate", "hi")
     assert (result.exit_code, result.stdout) == (0, "hi \n")
     assert result.stderr == "lollms: using llamacpp, model smollm2\n"
+
+
+def test_a_blocked_embedded_binding_is_not_chosen(
+    lollms: Lollms, installed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed("acme", f"[{GROUP}]\nllamacpp = acme_talker:Talker\n", acme_talker="raise SystemExit")
+    monkeypatch.setenv("LOLLMS_DISABLE_PLUGINS", "acme")
+    result = lollms("generate", "hi")
+    assert result.exit_code == 1
+    assert "no binding was named" in result.stderr
 
 
 def test_folders_are_looked_for_beside_the_configuration(lollms: Lollms, bindings: Path, tmp_path: Path) -> None:

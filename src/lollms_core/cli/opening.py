@@ -11,7 +11,7 @@ import click
 
 from lollms_core.cli.terminal import say
 from lollms_core.cli.values import constructor_keywords, sort_options, split_pairs
-from lollms_core.errors import BindingNotFound, LollmsError, ModelNotFound
+from lollms_core.errors import BindingNotFound, CapabilityNotSupported, ModelNotFound
 from lollms_core.manager import LollmsLLMBindingManager
 
 if TYPE_CHECKING:
@@ -142,16 +142,20 @@ def _take_a_model(name: str, binding: LollmsLLMBinding) -> None:
     if binding.model_name is not None:
         return
     try:
-        if binding.get_model_info().get("loaded") is not False:
-            return
-        models = newest_first(binding.listModels())
-        if models:
-            _load(binding, models[0])
-            say(f"using {name}, model {models[0]}")
-    except ModelNotFound:
-        raise
-    except LollmsError:
+        models = newest_first(binding.listModels()) if binding.get_model_info().get("loaded") is False else []
+    except Exception:  # noqa: BLE001 - an author's listing may fail in any way, and it was not asked for
         return
+    if models and _can_load(binding, models[0]):
+        say(f"using {name}, model {models[0]}")
+
+
+def _can_load(binding: LollmsLLMBinding, model: str) -> bool:
+    """Load `model`; False for a binding that does not load models."""
+    try:
+        _load(binding, model)
+    except CapabilityNotSupported:
+        return False
+    return True
 
 
 def newest_first(entries: Sequence[Any]) -> list[str]:
