@@ -1,0 +1,388 @@
+"""The binding: the contract of lollms-core on one engine at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from lollms_core import (
+    BackendUnavailable,
+    Capability,
+    EmbedRequest,
+    Event,
+    EventBinding,
+    GenerationRequest,
+    LollmsError,
+    ModelNotFound,
+    UnsupportedParameter,
+)
+from lollms_llamacpp.engine import Engine
+from lollms_llamacpp.library import EMBEDDED, Library, as_path
+from lollms_llamacpp.model_file import CAPABILITIES, ModelFile, model_file, shard_of
+from lollms_llamacpp.options import LlamaCppOptions, LoadOptions, check_request_options
+from lollms_llamacpp.turns import ClosedError
+
+__all__ = ["LlamaCppBinding"]
+
+_log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+
+class LlamaCppBinding(EventBinding):
+    """A GGUF model in this process, through llama.cpp.
+
+    The model is loaded at once if one is named, by ``model_path``, or by ``model_name`` inside
+    ``models_path``; the name ``smollm2`` is the embedded model of the extra ``lollms-llamacpp[smollm2]``.
+
+    Requests from several threads are answered one after the other, first come, first served. With the same
+    seed and parameters the answer is the same. Where a parameter is None, what the model's file recommends
+    counts, else llama.cpp's default: temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, no penalties; an
+    answer without ``n_predict`` ends where the model or the context ends it. The tokens counted in ``usage``
+    are those of the text: the token by which the model ends its answer is not among them.
+
+    A plain prompt is put into the model's chat template as a user's message, or, where the model has no
+    template, continued as it stands (``completion_format``). Only the template's own text can contain control
+    tokens; ``<|im_end|>`` in a message is plain text.
+
+    Args:
+        binding_name: the name shown in messages.
+        model_path: a GGUF file; of a split model any of its files.
+        model_name: a model in `models_path`, or the name under which to show that of `model_path`.
+        models_path: a folder with GGUF files, also in folders below.
+        host_address, service_key, verify_ssl_certificate: mean nothing here and must be None.
+        **defaults: request fields and :class:`LlamaCppOptions`. ``ctx_size`` is the context to load with
+            (default: what the model was trained for, at most 8192 tokens), which a request may use in part;
+            ``n_threads`` is by default the number of physical cores.
+
+    Raises:
+        TypeError, ValueError: an unknown keyword, or a value of the wrong type or out of range.
+        ModelNotFound: there is no such model.
+        BackendError: its file is damaged, or llama.cpp refuses it.
+        BackendUnavailable: llama-cpp-python cannot be imported.
+    """
+
+    capabilities: ClassVar[frozenset[Capability]] = CAPABILITIES
+    options: ClassVar[type] = LlamaCppOptions
+    uses: ClassVar[frozenset[str]] = frozenset(
+        {
+            "cache_prompt",  # permits reuse of earlier work; there is none
+            "ctx_size",
+            "frequency_penalty",
+            "logit_bias",
+            "min_p",
+            "model",
+            "n_predict",
+            "n_threads",
+            "presence_penalty",
+            "repeat_last_n",
+            "repeat_penalty",
+            "seed",
+            "stop",
+            "temperature",
+            "top_k",
+            "top_p",
+        }
+    )
+
+    def __init__(
+        self,
+        binding_name: str = "llamacpp",
+        *,
+        model_path: str | os.PathLike[str] | None = None,
+        model_name: str | None = None,
+        models_path: str | os.PathLike[str] | None = None,
+        host_address: str | None = None,
+        service_key: str | None = None,
+        verify_ssl_certificate: bool | None = None,
+        **defaults: Any,
+    ) -> None:
+        super().__init__(
+            binding_name,
+            host_address=host_address,
+            service_key=service_key,
+            verify_ssl_certificate=verify_ssl_certificate,
+            **defaults,
+        )
+        self._load_options = LoadOptions.of(self.defaults)
+        self._library = Library(None if models_path is None else as_path(models_path, "models_path"))
+        self._loading = threading.Lock()  # one model is loaded at a time
+        self._engine: Engine | None = None
+        self._inviting = threading.Lock()
+        self._guests: dict[Path, Engine] = {}  # models of single requests, until these have ended
+        self._ended = False
+        if model_name is not None and not isinstance(model_name, str):
+            raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
+        if model_path is not None:
+            self._install(self._load(as_path(model_path, "model_path"), model_name))
+        elif model_name is not None:
+            self._install(self._load(self._library.find(model_name), model_name))
+
+    # Generating and embedding ---------------------------------------------------------------------------
+
+    def _events(self, request: GenerationRequest) -> Iterator[Event]:
+        while True:
+            engine, release = self._engine_for(request.model, go_on=lambda: not request.cancelled)
+            try:
+                events = engine.generate(request)
+                # Entered before the engine may be given up: a guest is freed when nobody uses it.
+                first = next(events, None)
+            except ClosedError:
+                self._check_replaced(engine)
+                continue
+            finally:
+                release()
+            with contextlib.closing(events):
+                if first is not None:
+                    yield first
+                    yield from events
+            return
+
+    def _embed(self, request: EmbedRequest) -> list[list[float]]:
+        check_request_options(request.options, self.defaults)
+        return self._with_engine(lambda engine: engine.embed(request), request.model)
+
+    def _checked(self, request: GenerationRequest, kind: Capability) -> GenerationRequest:
+        request = super()._checked(request, kind)
+        if request.backend_options:
+            raise UnsupportedParameter(
+                "backend_options has no meaning for llama.cpp: it is called as a library, and all it takes has a name"
+            )
+        check_request_options(request.options, self.defaults)
+        engine = self._engine
+        if engine is not None and request.model in {None, self.model_name}:
+            engine.check(request)
+        return request
+
+    def capabilities_of(self, model: str | None = None) -> frozenset[Capability]:
+        """What `model` can do by its file: an embedding model doesn't generate, CHAT needs a chat template.
+
+        Of a model that cannot be found or read, all that the class can do: that error comes with its use.
+        """
+        engine = self._engine
+        try:
+            if engine is not None and model in {None, self.model_name, engine.name}:
+                file = engine.file
+            elif model is None:
+                return self.capabilities
+            else:
+                file = model_file(self._library.find(model))
+        except LollmsError:
+            return self.capabilities
+        able = file.capabilities
+        if self.defaults.get("chat_template") is not None and file.generates:
+            able |= {Capability.CHAT}
+        return able
+
+    # Tokens -----------------------------------------------------------------------------------------------
+
+    def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
+        """The model's tokens of `text`.
+
+        Args:
+            text: any text.
+            add_special: whether the tokens that the model wants at the ends of a document are added.
+            parse_special: whether special-token text, such as ``<|im_end|>``, becomes that token.
+
+        Raises:
+            ModelNotFound: no model is loaded.
+            TypeError, ValueError: `text` is no str, or holds a lone surrogate.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"text must be a str, not {type(text).__name__}")
+        return self._with_engine(
+            lambda engine: engine.tokenize(text, add_special=add_special, parse_special=parse_special)
+        )
+
+    def detokenize(self, tokens: list[int]) -> str:
+        """The text of `tokens`, special ones included; bytes that are no character become U+FFFD.
+
+        Raises:
+            ModelNotFound: no model is loaded.
+            TypeError, ValueError: a token is no int, or not in the vocabulary.
+        """
+        return self._with_engine(lambda engine: engine.detokenize(_checked_tokens(tokens, engine.n_vocab)))
+
+    def count_tokens(self, text: str) -> int:
+        """``len(tokenize(text))``."""
+        return len(self.tokenize(text))
+
+    # Models -----------------------------------------------------------------------------------------------
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What is loaded: the contract's keys, and of a loaded model its file's facts.
+
+        ``parameters`` are the defaults in force; ``n_params`` is the size of the model.
+        """
+        engine = self._engine
+        info = super().get_model_info()
+        if engine is None:
+            return {**info, "path": None}
+        facts = engine.file.facts()
+        return {
+            **facts,
+            **info,
+            "loaded": True,
+            "ctx_size": engine.ctx_size,
+            "trained_ctx_size": facts["ctx_size"],
+            "n_params": facts["parameters"],
+            "n_threads": engine.options.n_threads,
+            "parameters": {**engine.sampling_defaults, **self.defaults},
+            "supports": sorted(self.capabilities_of(None)),
+        }
+
+    def listModels(self) -> list[dict[str, Any]]:
+        """The models in ``models_path`` and the embedded one, sorted by name.
+
+        Each is a dict with model_name, path, size (bytes), architecture, parameters (their number),
+        quantization, ctx_size (tokens it was trained for) and loaded; a file that cannot be used has
+        model_name, path, loaded and error.
+        """
+        engine = self._engine
+        loaded = None if engine is None else str(engine.file.path)
+        models = [{**model, "loaded": model["path"] == loaded} for model in self._library.models()]
+        if engine is not None and not any(model["loaded"] for model in models):
+            models.append({"model_name": engine.name, **engine.file.facts(), "loaded": True})
+        return sorted(models, key=lambda model: str(model["model_name"]))
+
+    def load_model(self, model_name: str, *, cancel: bool = False) -> bool:
+        """Make `model_name` the model in use; the old one stays usable until the new one is loaded.
+
+        Args:
+            model_name: as for the constructor; without ``models_path`` also the path of a GGUF file.
+            cancel: whether what runs on the old model is cancelled rather than finished.
+
+        Returns:
+            Whether it worked; if not, the reason is in ``last_error`` and in the log.
+
+        Raises:
+            TypeError: `model_name` is no str.
+        """
+        if not isinstance(model_name, str):
+            raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
+        try:
+            self._ensure_open()
+            old = self._install(self._load(self._library.find(model_name), model_name))
+        except (LollmsError, OSError, ValueError) as error:
+            self.last_error = str(error)
+            _log.warning("the binding %r cannot load %r: %s", self.binding_name, model_name, error)
+            return False
+        self.last_error = None
+        if old is not None:
+            if cancel:
+                old.close()
+            else:
+                old.retire()
+        return True
+
+    def close(self) -> None:
+        """Cancel what runs and free the model's memory; closing twice is fine."""
+        super().close()
+        with self._loading:
+            self._ended = True
+            engine, self._engine = self._engine, None
+        for one in [*self._guests.values(), engine]:
+            if one is not None:
+                one.close()
+
+    # Engines ----------------------------------------------------------------------------------------------
+
+    def _load(self, path: Path, name: str | None, go_on: Callable[[], bool] | None = None) -> Engine:
+        file = model_file(path)
+        with self._loading:
+            return Engine(
+                name or _name_of(file),
+                file,
+                self._load_options,
+                chat_template=self.defaults.get("chat_template"),
+                go_on=go_on,
+            )
+
+    def _install(self, engine: Engine) -> Engine | None:
+        """Put `engine` in the place of the one in use; what was there."""
+        with self._loading:
+            if self._ended:
+                engine.close()
+                self._ensure_open()
+            old, self._engine = self._engine, engine
+            self.model_name = engine.name
+        return old
+
+    def _engine_for(
+        self, model: str | None, go_on: Callable[[], bool] | None = None
+    ) -> tuple[Engine, Callable[[], object]]:
+        """The engine for a request, and what to call when the request has begun on it."""
+        self._ensure_open()
+        engine = self._engine
+        if model is None or (engine is not None and model == engine.name):
+            if engine is None:
+                raise ModelNotFound(
+                    f"no model is loaded: give model_path, or models_path and model_name, or {EMBEDDED!r} as "
+                    "model_name, to the constructor, or call load_model"
+                )
+            return engine, _nothing
+        path = model_file(self._library.find(model)).path
+        if engine is not None and engine.file.path == path:
+            return engine, _nothing
+        return self._guest(path, model, go_on)
+
+    def _guest(self, path: Path, name: str, go_on: Callable[[], bool] | None) -> tuple[Engine, Callable[[], object]]:
+        """A model for a single request, which others that want the same share while it is there."""
+        with self._inviting:
+            self._guests = {file: guest for file, guest in self._guests.items() if not guest.closed}
+            guest = self._guests.get(path)
+            if guest is None:
+                guest = self._load(path, name, go_on)
+                self._guests[path] = guest
+        if self._ended:
+            guest.close()
+        return guest, guest.retire
+
+    def _with_engine(self, use: Callable[[Engine], _Result], model: str | None = None) -> _Result:
+        """What `use` makes of the engine for `model`, also if that is changed in the meantime."""
+        while True:
+            engine, release = self._engine_for(model)
+            try:
+                return use(engine)
+            except ClosedError:
+                self._check_replaced(engine)
+            finally:
+                release()
+
+    def _ensure_open(self) -> None:
+        if self._ended:
+            raise BackendUnavailable(f"the binding {self.binding_name!r} is closed; create a new one")
+
+    def _check_replaced(self, engine: Engine) -> None:
+        """Return if there is a successor of a closed `engine`, else raise."""
+        self._ensure_open()
+        if engine is self._engine:
+            raise BackendUnavailable(f"the model {engine.name!r} is closed")
+
+
+def _nothing() -> None:
+    """What there is to do when a request has begun on the binding's own model."""
+
+
+def _name_of(file: ModelFile) -> str:
+    shard = shard_of(file.path)
+    return shard[0] if shard is not None else file.path.stem
+
+
+def _checked_tokens(tokens: object, n_vocab: int) -> list[int]:
+    if isinstance(tokens, (str, bytes)) or not hasattr(tokens, "__iter__"):
+        raise TypeError(f"tokens must be a list of int, not {type(tokens).__name__}")
+    checked = []
+    for token in tokens:
+        if isinstance(token, bool) or not hasattr(token, "__index__"):
+            raise TypeError(f"a token must be an int, not {token!r}")
+        number = token.__index__()
+        if not 0 <= number < n_vocab:
+            raise ValueError(f"{number} is no token of this model, which has the tokens 0 to {n_vocab - 1}")
+        checked.append(number)
+    return checked

@@ -1,0 +1,357 @@
+"""GGUF headers, read by ourselves: no numpy, no trust in any count, no reading of what nobody asks for.
+
+A GGUF file is a header (metadata and the table of tensors) followed by the tensors' data. Every count and
+size in the header is checked against the size of the file before anything is read or allocated for it, so
+that a damaged header costs one clear error; and the table of tensors is checked against the file's end, so
+that a download cut short is noticed before llama.cpp is asked to load it.
+
+Source of the format: docs/gguf.md of https://github.com/ggml-org/ggml.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final, TypeAlias
+
+from lollms_core import BackendError, ModelNotFound
+from lollms_llamacpp.gguf_tables import TENSOR_TYPES
+
+__all__ = ["Header", "Value", "read_header"]
+
+Value: TypeAlias = "int | float | bool | str | tuple[int | float | bool | str, ...]"
+
+_MAGIC: Final = b"GGUF"
+_VERSIONS: Final = (2, 3)
+_DEFAULT_ALIGNMENT: Final = 32
+
+# Bounds. Real files stay far below them; they keep a damaged header from costing seconds.
+_MAX_KEYS: Final = 100_000
+_MAX_TENSORS: Final = 200_000
+_MAX_KEY_BYTES: Final = 65_535  # gguf.md
+_MAX_NAME_BYTES: Final = 63  # GGML_MAX_NAME - 1
+_MAX_DIMENSIONS: Final = 4  # GGML_MAX_DIMS
+_MAX_KEPT_STRING: Final = 1 << 20
+_MAX_KEPT_ARRAY: Final = 64
+_MAX_STRINGS: Final = 4_000_000
+_MAX_ELEMENTS: Final = (1 << 63) - 1
+
+_CHUNK: Final = 1 << 20
+
+_U32: Final = struct.Struct("<I")
+_U64: Final = struct.Struct("<Q")
+_STRING: Final = 8
+_ARRAY: Final = 9
+_SCALARS: Final = {
+    0: struct.Struct("<B"),
+    1: struct.Struct("<b"),
+    2: struct.Struct("<H"),
+    3: struct.Struct("<h"),
+    4: _U32,
+    5: struct.Struct("<i"),
+    6: struct.Struct("<f"),
+    7: struct.Struct("<?"),
+    10: _U64,
+    11: struct.Struct("<q"),
+    12: struct.Struct("<d"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands before the data of one GGUF file.
+
+    Attributes:
+        version: 2 or 3.
+        metadata: scalars, strings, and arrays of at most 64 elements; longer values are left out.
+        lengths: the number of elements of every array, kept or not.
+        n_tensors: tensors in this file.
+        n_params: elements of all its tensors.
+        tensor_types: how many tensors there are of each type, by the type's name.
+        data_end: the offset at which the last tensor ends, in bytes; at most the size of the file.
+    """
+
+    version: int
+    metadata: dict[str, Value]
+    lengths: dict[str, int]
+    n_tensors: int
+    n_params: int
+    tensor_types: Counter[str] = field(default_factory=Counter)
+    data_end: int = 0
+
+    def text(self, key: str) -> str | None:
+        """The value of `key` if it is a string, else None."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, str) else None
+
+    def whole(self, key: str) -> int | None:
+        """The value of `key` if it is a whole number, or the largest of an array of them, else None."""
+        value = self.metadata.get(key)
+        if isinstance(value, tuple) and value and all(type(one) is int for one in value):
+            return max(one for one in value if isinstance(one, int))
+        return value if type(value) is int else None
+
+    def number(self, key: str) -> float | None:
+        """The value of `key` if it is a number, else None."""
+        value = self.metadata.get(key)
+        return value if type(value) in (int, float) else None  # type: ignore[return-value]
+
+    def flag(self, key: str, default: bool) -> bool:
+        """The value of `key` if it is a bool, else `default`."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, bool) else default
+
+
+class _DamagedError(Exception):
+    """What is wrong with the file; :func:`read_header` adds its name."""
+
+
+def read_header(path: Path) -> Header:
+    """The header of the GGUF file at `path`, checked against the file's size.
+
+    Raises:
+        ModelNotFound: there is no such file.
+        BackendError: it is no readable regular file, no GGUF file, damaged, or cut short; the text names
+            the file and what is wrong.
+    """
+    try:
+        # Looked at before it is opened: opening a FIFO would wait for a writer.
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise _DamagedError("it is a directory, not a GGUF file")
+        if not stat.S_ISREG(status.st_mode):
+            raise _DamagedError("it is not a regular file")
+        with path.open("rb", buffering=0) as file:
+            return _parse(_Source(file, status.st_size))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelNotFound(f"there is no model file {path}") from error
+    except ValueError as error:  # a NUL byte in the path
+        raise ModelNotFound(f"there is no model file {str(path)!r}: {error}") from error
+    except OSError as error:
+        raise BackendError(f"cannot read the model file {path}: {error.strerror or error}") from error
+    except _DamagedError as error:
+        raise BackendError(f"cannot use the model file {path}: {error}") from None
+
+
+class _Source:
+    """The file as a sequence of bytes, read in chunks; no request goes beyond its end."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._size = size
+        self._chunk = b""
+        self._start = 0  # the file's offset of the chunk
+        self._at = 0  # where we are in the chunk
+
+    @property
+    def position(self) -> int:
+        return self._start + self._at
+
+    @property
+    def left(self) -> int:
+        return self._size - self.position
+
+    def take(self, count: int, what: str) -> bytes:
+        """The next `count` bytes; `what` they are stands in the error."""
+        self._need(count, what)
+        if self._at + count > len(self._chunk):
+            self._read(self.position, max(count, _CHUNK), count)
+        data = self._chunk[self._at : self._at + count]
+        self._at += count
+        return data
+
+    def skip(self, count: int, what: str) -> None:
+        self._need(count, what)
+        self._at += count  # beyond the chunk is fine: the next read starts there
+
+    def u32(self, what: str) -> int:
+        return int(_U32.unpack(self.take(4, what))[0])
+
+    def u64(self, what: str) -> int:
+        return int(_U64.unpack(self.take(8, what))[0])
+
+    def text(self, limit: int, what: str) -> str:
+        """A length-prefixed string of at most `limit` bytes."""
+        length = self.u64(what)
+        if length > limit:
+            raise _DamagedError(f"{what} claims a length of {length} bytes")
+        try:
+            return self.take(length, what).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _DamagedError(f"{what} is not UTF-8 text") from error
+
+    def skip_strings(self, count: int, what: str) -> None:
+        """Step over `count` length-prefixed strings; a vocabulary has a few hundred thousand."""
+        unpack = _U64.unpack_from
+        chunk, at = self._chunk, self._at
+        inside = len(chunk) - 8
+        for _ in range(count):
+            if at > inside:
+                self._at = at
+                self._need(8, what)
+                self._read(self.position, _CHUNK, 8)
+                chunk, at = self._chunk, 0
+                inside = len(chunk) - 8
+            at += 8 + unpack(chunk, at)[0]
+        self._at = at
+        self._need(0, what)
+
+    def _need(self, count: int, what: str) -> None:
+        if count > self.left:
+            raise _DamagedError(f"it is cut short: the file ends at byte {self._size}, inside {what}")
+
+    def _read(self, position: int, wanted: int, least: int) -> None:
+        self._file.seek(position)
+        chunk = bytearray()
+        while len(chunk) < least:
+            data = self._file.read(wanted - len(chunk))
+            if not data:
+                raise _DamagedError("the file became shorter while it was read")
+            chunk += data
+        self._chunk, self._start, self._at = bytes(chunk), position, 0
+
+
+def _parse(source: _Source) -> Header:
+    if not source.left:
+        raise _DamagedError("it is empty")
+    magic = source.take(min(4, source.left), "the magic bytes")
+    if magic != _MAGIC:
+        raise _DamagedError(f"it is not a GGUF file (it begins with {magic!r}, not {_MAGIC!r})")
+    version = source.u32("the version")
+    if version & 0xFFFF == 0 and version:
+        raise _DamagedError("it is a big-endian GGUF file; only little-endian ones can be used")
+    if version not in _VERSIONS:
+        raise _DamagedError(f"it is of GGUF version {version}; versions {_VERSIONS[0]} and {_VERSIONS[1]} can be used")
+    n_tensors = source.u64("the number of tensors")
+    n_keys = source.u64("the number of metadata keys")
+    # The shortest tensor takes 24 bytes of the table, the shortest key with its value 13.
+    _check_count(n_tensors, min(_MAX_TENSORS, source.left // 24), "tensors")
+    _check_count(n_keys, min(_MAX_KEYS, source.left // 13), "metadata keys")
+    metadata: dict[str, Value] = {}
+    lengths: dict[str, int] = {}
+    seen: set[str] = set()
+    for index in range(n_keys):
+        key = source.text(_MAX_KEY_BYTES, f"the name of metadata key {index}")
+        if not key or key in seen:
+            raise _DamagedError(f"metadata key {index} is {'empty' if not key else f'a second {key!r}'}")
+        seen.add(key)
+        value = _read_value(source, key, lengths)
+        if value is not None:
+            metadata[key] = value
+    return _with_tensors(source, Header(version, metadata, lengths, n_tensors, 0))
+
+
+def _check_count(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise _DamagedError(f"it claims to have {count} {what}, which cannot be in a file of its size")
+
+
+def _read_value(source: _Source, key: str, lengths: dict[str, int]) -> Value | None:
+    """The value of `key`; None if it is too long to be kept."""
+    what = f"the value of {key!r}"
+    kind = source.u32(what)
+    if kind == _STRING:
+        return _read_string(source, what)
+    if kind != _ARRAY:
+        return _read_scalar(source, kind, what)
+    kind = source.u32(what)
+    count = source.u64(what)
+    lengths[key] = count
+    if kind == _STRING:
+        _check_count(count, min(_MAX_STRINGS, source.left // 8), f"strings in {key!r}")
+        if count > _MAX_KEPT_ARRAY:
+            source.skip_strings(count, what)
+            return None
+        strings = [_read_string(source, what) for _ in range(count)]
+        return tuple(one for one in strings if one is not None)
+    size = _scalar(kind, what).size
+    _check_count(count, source.left // size, f"elements in {key!r}")
+    if count > _MAX_KEPT_ARRAY:
+        source.skip(count * size, what)
+        return None
+    return tuple(_read_scalar(source, kind, what) for _ in range(count))
+
+
+def _read_string(source: _Source, what: str) -> str | None:
+    length = source.u64(what)
+    if length > _MAX_KEPT_STRING:
+        source.skip(length, what)
+        return None
+    # Wrong bytes in a description are no reason to refuse a model.
+    return source.take(length, what).decode("utf-8", "replace")
+
+
+def _scalar(kind: int, what: str) -> struct.Struct:
+    found = _SCALARS.get(kind)
+    if found is None:
+        raise _DamagedError(f"{what} has the unknown type {kind}")
+    return found
+
+
+def _read_scalar(source: _Source, kind: int, what: str) -> int | float | bool:
+    form = _scalar(kind, what)
+    value: int | float | bool = form.unpack(source.take(form.size, what))[0]
+    return value
+
+
+def _with_tensors(source: _Source, header: Header) -> Header:
+    """`header` completed by the table of tensors, which stands where `source` is."""
+    alignment = header.metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
+    if type(alignment) is not int or alignment <= 0 or alignment & (alignment - 1):
+        raise _DamagedError(f"its alignment is {alignment!r}, which is no power of two")
+    names: set[str] = set()
+    params = end = 0
+    last = ""
+    for index in range(header.n_tensors):
+        name = source.text(_MAX_NAME_BYTES, f"the name of tensor {index}")
+        if name in names:
+            raise _DamagedError(f"there are two tensors {name!r}")
+        names.add(name)
+        elements, size, kind = _read_shape(source, name)
+        offset = source.u64(f"the offset of tensor {name!r}")
+        if offset % alignment:
+            raise _DamagedError(f"tensor {name!r} is not aligned to {alignment} bytes")
+        header.tensor_types[kind] += 1
+        params += elements
+        if offset + size > end:
+            end, last = offset + size, name
+    data_start = -(-source.position // alignment) * alignment
+    data_end = data_start + end if header.n_tensors else source.position
+    missing = data_end - source.position - source.left
+    if missing > 0:
+        raise _DamagedError(f"it is cut short: {missing} bytes are missing at its end, of tensor {last!r}")
+    return Header(
+        header.version,
+        header.metadata,
+        header.lengths,
+        header.n_tensors,
+        params,
+        header.tensor_types,
+        data_end,
+    )
+
+
+def _read_shape(source: _Source, name: str) -> tuple[int, int, str]:
+    """Of the next tensor: the number of elements, the size in bytes, the name of the type."""
+    what = f"the shape of tensor {name!r}"
+    n_dimensions = source.u32(what)
+    if n_dimensions > _MAX_DIMENSIONS:
+        raise _DamagedError(f"tensor {name!r} claims to have {n_dimensions} dimensions")
+    dimensions = [source.u64(what) for _ in range(n_dimensions)]
+    elements = 1
+    for dimension in dimensions:
+        elements *= dimension
+    if elements > _MAX_ELEMENTS or max(dimensions, default=0) > _MAX_ELEMENTS:
+        raise _DamagedError(f"tensor {name!r} claims the impossible shape {dimensions}")
+    number = source.u32(what)
+    kind = TENSOR_TYPES.get(number)
+    if kind is None:
+        # A type newer than our table is llama.cpp's business; only its place can be checked.
+        return elements, 0, f"type {number}"
+    row = dimensions[0] if dimensions else 1
+    if row % kind.block:
+        raise _DamagedError(f"tensor {name!r} has rows of {row} elements, which {kind.name} cannot store")
+    return elements, elements // kind.block * kind.size, kind.name

@@ -1,0 +1,267 @@
+"""What a GGUF file says about the model in it: one set of facts for loading, listing and capabilities.
+
+A model may be split over several files (``name-00001-of-00003.gguf``); it is then known by its first file,
+and its facts are those of all files together.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from lollms_core import BackendError, Capability, ModelNotFound
+from lollms_llamacpp.gguf import Header, read_header
+from lollms_llamacpp.gguf_tables import FILE_TYPES
+
+__all__ = ["CAPABILITIES", "POOLING_NONE", "ModelFile", "model_file", "shard_of"]
+
+CAPABILITIES: Final = frozenset(
+    {Capability.TEXT, Capability.CHAT, Capability.STREAM, Capability.EMBED, Capability.TOKENIZE}
+)
+"""What a model can do at most."""
+
+POOLING_NONE: Final = 0
+_POOLING_RANK: Final = 4  # llama.h: a reranker's classification head
+
+# Files that accompany a model and are none themselves (general.type of gguf.md, and clip for older projectors).
+_COMPANIONS: Final = {"adapter": "a LoRA adapter", "mmproj": "a vision projector", "imatrix": "an importance matrix"}
+_ENCODER_DECODERS: Final = frozenset({"t5"})
+
+# What every model has, and the most that it can be. llama.cpp ends the process for some of these
+# (LLAMA_MAX_LAYERS is 512), so that they are looked at before.
+_SIZES: Final = {"context_length": 2**31 - 1, "embedding_length": 2**24, "block_count": 512}
+
+_SHARD: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
+_MAX_SHARDS: Final = 1000
+_MAX_CACHED: Final = 1024
+
+# general.sampling.* of llama.cpp's src/llama-arch.cpp: the sampling that a model's author recommends.
+_SAMPLING: Final = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "penalty_repeat": "repeat_penalty",
+    "penalty_last_n": "repeat_last_n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model on disk.
+
+    Attributes:
+        path: its file; of a split model the first one.
+        header: that file's header.
+        size: bytes of all its files.
+        n_params: elements of all its tensors.
+        n_tensors: tensors in all its files; 0 if only the vocabulary is there.
+        tensor_types: how many tensors there are of each type.
+    """
+
+    path: Path
+    header: Header
+    size: int
+    n_params: int
+    n_tensors: int
+    tensor_types: Counter[str]
+
+    @property
+    def architecture(self) -> str:
+        """As llama.cpp calls it: ``llama``, ``qwen2``, ``bert``, ..."""
+        return self.header.text("general.architecture") or "unknown"
+
+    @property
+    def title(self) -> str | None:
+        """The name that the model's author gave it."""
+        return self.header.text("general.name")
+
+    @property
+    def quantization(self) -> str:
+        """The file's type, such as ``Q4_K_M``; if it does not tell, the type of most of its tensors."""
+        declared = self.header.whole("general.file_type")
+        if declared in FILE_TYPES:
+            return FILE_TYPES[declared]
+        return self.tensor_types.most_common(1)[0][0] if self.tensor_types else "none"
+
+    @property
+    def trained_context(self) -> int | None:
+        """Tokens of context that the model was trained for."""
+        return self._own("context_length")
+
+    @property
+    def embedding_length(self) -> int | None:
+        """Dimensions of the vectors inside the model, and of its embeddings."""
+        return self._own("embedding_length")
+
+    @property
+    def n_layers(self) -> int | None:
+        return self._own("block_count")
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template for conversations, None if there is none."""
+        return self.header.text("tokenizer.chat_template") or None
+
+    @property
+    def companion(self) -> str | None:
+        """What it is if it only accompanies a model: a LoRA adapter, a projector; else None."""
+        if self.architecture == "clip":
+            return _COMPANIONS["mmproj"]
+        return _COMPANIONS.get(self.header.text("general.type") or "")
+
+    @property
+    def vocabulary_only(self) -> bool:
+        """Whether the file has a tokenizer but no weights."""
+        return self.n_tensors == 0
+
+    @property
+    def pooling(self) -> int | None:
+        """The model's own way to make one vector of many (llama.h, enum llama_pooling_type), if it has one."""
+        return self._own("pooling_type")
+
+    @property
+    def generates(self) -> bool:
+        """Whether it continues text; embedding models see text in both directions and don't."""
+        causal = self.header.flag(f"{self.architecture}.attention.causal", True)
+        return causal and not self.vocabulary_only and self.architecture not in _ENCODER_DECODERS
+
+    @property
+    def embeds(self) -> bool:
+        if self.vocabulary_only or self.architecture in _ENCODER_DECODERS:
+            return False
+        return self.pooling != _POOLING_RANK
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        able = {Capability.TOKENIZE}
+        if self.embeds:
+            able.add(Capability.EMBED)
+        if self.generates:
+            able |= {Capability.TEXT, Capability.STREAM}
+            if self.chat_template is not None:
+                able.add(Capability.CHAT)
+        return frozenset(able)
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """The sampling that the file recommends, under our names."""
+        found = {ours: self.header.number(f"general.sampling.{theirs}") for theirs, ours in _SAMPLING.items()}
+        return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
+
+    def facts(self) -> dict[str, Any]:
+        """What lists and ``get_model_info`` show."""
+        return {
+            "path": str(self.path),
+            "title": self.title,
+            "size": self.size,
+            "architecture": self.architecture,
+            "parameters": self.n_params,
+            "quantization": self.quantization,
+            "ctx_size": self.trained_context,
+            "embedding_length": self.embedding_length,
+            "layers": self.n_layers,
+            "tokenizer": self.header.text("tokenizer.ggml.pre") or self.header.text("tokenizer.ggml.model"),
+            "chat_template": self.chat_template is not None,
+        }
+
+    def check(self) -> None:
+        """Raise if llama.cpp cannot have any use for this file as a model.
+
+        Raises:
+            BackendError: what it is instead, or what it lacks.
+        """
+        if self.companion is not None:
+            raise BackendError(f"cannot use the model file {self.path}: it is {self.companion}, not a language model")
+        if self.header.text("general.architecture") is None:
+            raise BackendError(f"cannot use the model file {self.path}: it does not name its architecture")
+        if self.header.text("tokenizer.ggml.model") is None:
+            raise BackendError(f"cannot use the model file {self.path}: it has no tokenizer")
+        if self.vocabulary_only:
+            return
+        for fact, most in _SIZES.items():
+            value = self._own(fact)
+            if value is None or not 1 <= value <= most:
+                raise self._impossible(fact, value)
+        heads, shared = self._own("attention.head_count"), self._own("attention.head_count_kv")
+        if heads is not None and not 0 <= heads <= (self.embedding_length or 0):
+            raise self._impossible("attention.head_count", heads)
+        if shared is not None and heads is not None and not 0 <= shared <= heads:
+            raise self._impossible("attention.head_count_kv", shared)
+
+    def _impossible(self, fact: str, value: int | None) -> BackendError:
+        return BackendError(f"cannot use the model file {self.path}: its {self.architecture}.{fact} is {value}")
+
+    def _own(self, fact: str) -> int | None:
+        return self.header.whole(f"{self.architecture}.{fact}")
+
+
+def shard_of(path: Path) -> tuple[str, int, int] | None:
+    """Of a split model's file: the common name, its number (from 1), the number of files; else None."""
+    match = _SHARD.fullmatch(path.name)
+    if match is None:
+        return None
+    return match["stem"], int(match["number"]), int(match["count"])
+
+
+_cache: dict[Path, tuple[tuple[tuple[int, int], ...], ModelFile]] = {}
+_cache_lock = threading.Lock()
+
+
+def model_file(path: Path) -> ModelFile:
+    """The facts of the model in `path` (any of its files); read again only when a file has changed.
+
+    Raises:
+        ModelNotFound: a file is missing.
+        BackendError: a file is damaged, cut short or no GGUF file.
+    """
+    paths = _all_files(path)
+    stamps = tuple(_stamp(one) for one in paths)
+    with _cache_lock:
+        known = _cache.get(paths[0])
+    if known is not None and known[0] == stamps:
+        return known[1]
+    headers = [read_header(one) for one in paths]
+    declared = headers[0].whole("split.count")
+    if declared is not None and declared > 1 and declared != len(paths):
+        raise BackendError(
+            f"cannot use the model file {path}: it is one of {declared} files, but its name does not end in "
+            f"-00001-of-{declared:05d}.gguf, by which the others are found"
+        )
+    found = ModelFile(
+        path=paths[0],
+        header=headers[0],
+        size=sum(size for _, size in stamps),
+        n_params=sum(header.n_params for header in headers),
+        n_tensors=sum(header.n_tensors for header in headers),
+        tensor_types=sum((header.tensor_types for header in headers), Counter()),
+    )
+    with _cache_lock:
+        if len(_cache) >= _MAX_CACHED:
+            _cache.clear()
+        _cache[paths[0]] = (stamps, found)
+    return found
+
+
+def _all_files(path: Path) -> list[Path]:
+    shard = shard_of(path)
+    if shard is None or not 1 <= shard[1] <= shard[2] <= _MAX_SHARDS:
+        return [path]
+    stem, _, count = shard
+    return [path.with_name(f"{stem}-{number:05d}-of-{count:05d}{path.suffix}") for number in range(1, count + 1)]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """When the file was changed, in ns, and its size in bytes."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise ModelNotFound(f"there is no model file {path}") from error
+    except OSError as error:
+        raise BackendError(f"cannot read the model file {path}: {error.strerror or error}") from error
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,393 @@
+"""llama.cpp, as few typed classes: the one module that knows llama-cpp-python.
+
+llama-cpp-python is used for its C-level functions alone. They are ctypes functions, which give up the
+interpreter's lock at every call. That is right for those that compute, and wrong for those that last less
+than the handing over: the latter are called through ``ctypes.PyDLL``, which keeps it.
+
+Nothing here locks: a :class:`Context` and a :class:`Sampler` belong to one thread at a time. What a
+:class:`Model` does with its vocabulary is thread-safe (llama.h says so of the tokenizer).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+from lollms_core import BackendError, BackendUnavailable
+from lollms_llamacpp.options import LoadOptions
+from lollms_llamacpp.turns import ClosedError
+
+__all__ = ["ABORTED", "Context", "Model", "Sampler", "StopFlag", "library"]
+
+ABORTED: Final = 2
+"""What llama_decode returns when the stop flag ended it (llama.h)."""
+
+_log = logging.getLogger("lollms_llamacpp.llama_cpp")
+
+_ERROR_LEVEL: Final = 4  # ggml.h: NONE 0, DEBUG 1, INFO 2, WARN 3, ERROR 4, CONT 5 (goes on with the last line)
+_CONTINUED: Final = 5
+_CONTROL_OR_UNKNOWN: Final = 1 << 3 | 1 << 0  # llama.h: enum llama_token_attr
+_LSTRIP: Final = 1 << 7
+_RSTRIP: Final = 1 << 8
+
+_SHORT: Final = (
+    "llama_memory_clear",
+    "llama_sampler_accept",
+    "llama_sampler_free",
+    "llama_sampler_sample",
+    "llama_set_abort_callback",
+    "llama_set_n_threads",
+    "llama_token_to_piece",
+    "llama_vocab_get_attr",
+    "llama_vocab_get_text",
+    "llama_vocab_is_eog",
+)
+
+_REMEDY: Final = (
+    'CMAKE_ARGS="-DGGML_NATIVE=OFF" pip install --no-cache-dir --force-reinstall '
+    "--no-binary llama-cpp-python llama-cpp-python"
+)
+
+
+class _Library:
+    """llama.cpp's functions, by name: those that compute through CDLL, the short ones through PyDLL."""
+
+    def __init__(self, functions: Any) -> None:
+        self.functions = functions
+        quick = ctypes.PyDLL(functions._lib._name, handle=functions._lib._handle)
+        for name in _SHORT:
+            short, known = getattr(quick, name), getattr(functions, name)
+            short.argtypes, short.restype = known.argtypes, known.restype
+            setattr(self, name, short)
+        # llama.cpp asks this function hundreds of times a step whether to stop. Python would be ruinous there, and
+        # strlen of a string that is empty, until it isn't, says just that: its result is 0 or 1.
+        libc = ctypes.CDLL("msvcrt" if os.name == "nt" else None)
+        self.stop_if_not_empty = functions.ggml_abort_callback(ctypes.cast(libc.strlen, ctypes.c_void_p).value)
+        self.loading = threading.Lock()
+        self.messages = _Messages()
+        self._log_callback = functions.llama_log_callback(self.messages.take)
+        functions.llama_log_set(self._log_callback, None)
+        functions.llama_backend_init()
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self.functions, name)
+        setattr(self, name, function)
+        return function
+
+
+class _Messages:
+    """llama.cpp's own messages: all go to the log at DEBUG; errors are kept for our exceptions."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self._level = 0
+
+    def take(
+        self,
+        level: int,
+        text: bytes | None,
+        _: object,
+        # Bound here, since at the interpreter's end the module's names may be gone before the last message.
+        log: logging.Logger = _log,
+        debug: int = logging.DEBUG,
+        error_level: int = _ERROR_LEVEL,
+        continued: int = _CONTINUED,
+    ) -> None:
+        if level != continued:
+            self._level = level
+        if self._level != error_level and not log.isEnabledFor(debug):
+            return
+        line = (text or b"").decode("utf-8", "replace").rstrip()
+        if not line:
+            return
+        log.debug("%s", line)
+        if self._level == error_level:
+            self.errors = [*self.errors[-4:], line]
+
+    def cause(self) -> str:
+        """What went wrong, in llama.cpp's words, as the end of a sentence; "" if it said nothing."""
+        return f": {'; '.join(self.errors)}" if self.errors else ""
+
+
+@functools.cache
+def library() -> _Library:
+    """llama.cpp, loaded at the first call.
+
+    Raises:
+        BackendUnavailable: llama-cpp-python is missing or does not load; the text has the remedy.
+    """
+    try:
+        functions = importlib.import_module("llama_cpp.llama_cpp")
+    except (ImportError, OSError, RuntimeError) as error:
+        # RuntimeError is what llama_cpp makes of a shared library that the system refuses.
+        raise BackendUnavailable(
+            f"llama-cpp-python cannot be imported ({error}); install it with: {_REMEDY}"
+        ) from error
+    return _Library(functions)
+
+
+class StopFlag:
+    """Ends a step of llama.cpp that computes on the CPU, from any thread, once raised."""
+
+    __slots__ = ("buffer",)
+
+    def __init__(self) -> None:
+        self.buffer = ctypes.create_string_buffer(2)
+
+    def set(self) -> None:
+        self.buffer[0] = b"\x01"
+
+
+class Model:
+    """The weights and the vocabulary of one file.
+
+    Args:
+        path: the file; of a split model the first one.
+        options: how to load it.
+        vocabulary_only: leave the weights out.
+        go_on: asked again and again during the loading; False ends it.
+
+    Raises:
+        BackendUnavailable: no llama.cpp.
+        BackendError: llama.cpp refuses the file; the text has its words.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        options: LoadOptions,
+        *,
+        vocabulary_only: bool = False,
+        go_on: Callable[[], bool] | None = None,
+    ) -> None:
+        lib = self.lib = library()
+        params = lib.llama_model_default_params()
+        params.vocab_only = vocabulary_only
+        params.load_mode = _load_mode(options, params.load_mode)
+        if options.n_gpu_layers is not None:
+            params.n_gpu_layers = options.n_gpu_layers
+        if options.main_gpu is not None:
+            params.main_gpu = options.main_gpu
+        if go_on is not None:
+            params.progress_callback = lib.llama_progress_callback(lambda _progress, _data: go_on())
+        # One at a time, so that the errors kept are those of this file.
+        with lib.loading:
+            lib.messages.errors = []
+            pointer = lib.llama_model_load_from_file(os.fsencode(path), params)
+            cause = lib.messages.cause()
+        if not pointer:
+            raise BackendError(f"llama.cpp cannot load {path}{cause}")
+        self.pointer: int = pointer
+        self.vocab: int = lib.llama_model_get_vocab(pointer)
+        self.n_vocab = int(lib.llama_vocab_n_tokens(self.vocab))
+        self.bos: int | None = _token(lib.llama_vocab_bos(self.vocab))
+        self.eos: int | None = _token(lib.llama_vocab_eos(self.vocab))
+        self.adds_bos = bool(lib.llama_vocab_get_add_bos(self.vocab)) and self.bos is not None
+        self._users = 0
+        self._unused = threading.Condition()
+        self._open = True
+        self._free = weakref.finalize(self, lib.llama_model_free, pointer)
+        self._free.atexit = False
+
+    # Keeping the memory while it is read ----------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        """Use the vocabulary: the memory stays until the matching exit.
+
+        Raises:
+            ClosedError: it is gone already.
+        """
+        with self._unused:
+            if not self._open:
+                raise ClosedError
+            self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._unused:
+            self._users -= 1
+            if not self._users:
+                self._unused.notify_all()
+
+    def close(self) -> None:
+        """Free the memory, when the calls that read it have ended."""
+        with self._unused:
+            self._open = False
+            while self._users:
+                self._unused.wait()
+        self._free()
+
+    # The vocabulary; called inside `with model` ------------------------------------------------------------
+
+    def tokenize(self, text: bytes, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
+        """The tokens of UTF-8 `text`.
+
+        Raises:
+            ValueError: `text` is 2 GiB or longer.
+        """
+        if len(text) > 2**31 - 1:
+            raise ValueError("a text of 2 GiB or more cannot be tokenized")
+        room = len(text) + 2
+        while True:
+            tokens = (ctypes.c_int32 * room)()
+            count: int = self.lib.llama_tokenize(self.vocab, text, len(text), tokens, room, add_special, parse_special)
+            if count >= 0:
+                return list(tokens[:count])
+            if -count <= room:
+                raise BackendError("llama.cpp cannot tokenize this text")
+            room = -count
+
+    def piece(self, token: int, *, special: bool) -> bytes:
+        """The bytes that `token` stands for; of control tokens none, unless `special`."""
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            count: int = self.lib.llama_token_to_piece(self.vocab, token, buffer, size, 0, special)
+            if count >= 0:
+                return buffer.raw[:count]
+            size = -count
+
+    def ends_generation(self, token: int) -> bool:
+        return bool(self.lib.llama_vocab_is_eog(self.vocab, token))
+
+    def special_tokens(self) -> list[tuple[str, int, bool, bool]]:
+        """Text, id, and whether blanks before and after are swallowed, of all control and unknown tokens."""
+        attributes, text_of = self.lib.llama_vocab_get_attr, self.lib.llama_vocab_get_text
+        found = []
+        for token in range(self.n_vocab):
+            attribute = attributes(self.vocab, token)
+            if attribute & _CONTROL_OR_UNKNOWN:
+                text = (text_of(self.vocab, token) or b"").decode("utf-8", "replace")
+                if text:
+                    found.append((text, token, bool(attribute & _LSTRIP), bool(attribute & _RSTRIP)))
+        return found
+
+
+class Context:
+    """A KV cache and the buffers to compute with, on a model's weights.
+
+    Args:
+        model: the model; it must stay open as long as this context.
+        options: threads, batch, attention, RoPE.
+        n_ctx: tokens that fit.
+        pooling: for embeddings, how one vector is made of many (llama.h, enum llama_pooling_type; -1 as the
+            model says); None for generating.
+
+    Raises:
+        BackendError: llama.cpp cannot make it, most often for lack of memory.
+    """
+
+    def __init__(self, model: Model, options: LoadOptions, n_ctx: int, *, pooling: int | None = None) -> None:
+        lib = self._lib = model.lib
+        params = lib.llama_context_default_params()
+        params.n_ctx = n_ctx
+        # Vectors are pooled over what is computed in one go, so that must be the whole text.
+        params.n_batch = params.n_ubatch = n_ctx if pooling is not None else min(options.n_batch, n_ctx)
+        params.n_threads, params.n_threads_batch = options.n_threads, options.n_threads_batch
+        if pooling is not None:
+            params.embeddings, params.pooling_type = True, pooling
+        _set_attention(params, options)
+        with lib.loading:
+            lib.messages.errors = []
+            pointer = lib.llama_init_from_model(model.pointer, params)
+            cause = lib.messages.cause()
+        if not pointer:
+            raise BackendError(f"llama.cpp cannot make room for a context of {n_ctx} tokens{cause}")
+        self.pointer: int = pointer
+        self.n_batch = int(lib.llama_n_batch(pointer))
+        self._memory = lib.llama_get_memory(pointer)
+        self._batch = lib.llama_batch()
+        self._flag: StopFlag | None = None
+        self._free = weakref.finalize(self, _free_context, lib.llama_free, pointer, model)
+        self._free.atexit = False
+
+    def start(self, flag: StopFlag, n_threads: int, n_threads_batch: int) -> None:
+        """Forget all earlier tokens; raising `flag` ends what is computed from now on."""
+        if self._memory:
+            self._lib.llama_memory_clear(self._memory, False)
+        self._lib.llama_set_n_threads(self.pointer, n_threads, n_threads_batch)
+        self._lib.llama_set_abort_callback(self.pointer, self._lib.stop_if_not_empty, ctypes.addressof(flag.buffer))
+        self._flag = flag  # llama.cpp reads its memory until the next start
+
+    def decode(self, tokens: Any, offset: int, count: int) -> int:
+        """Compute `count` tokens of a c_int32 array after those before; 0, or llama_decode's error."""
+        batch = self._batch
+        batch.n_tokens = count
+        batch.token = ctypes.cast(ctypes.addressof(tokens) + 4 * offset, ctypes.POINTER(ctypes.c_int32))
+        code = int(self._lib.llama_decode(self.pointer, batch))
+        # With a GPU the work may still go on; waiting for it here gives up the interpreter's lock.
+        self._lib.llama_synchronize(self.pointer)
+        return code
+
+    def embedding(self, size: int) -> list[float] | None:
+        """The pooled vector of the tokens just computed, None if there is none."""
+        vector = self._lib.llama_get_embeddings_seq(self.pointer, 0)
+        return list(vector[:size]) if vector else None
+
+    def close(self) -> None:
+        self._free()
+
+
+class Sampler:
+    """A chain of llama.cpp's samplers, made by `parts` in the order of their application."""
+
+    def __init__(self, model: Model, parts: Sequence[Callable[[Any], Any]]) -> None:
+        lib = self._lib = model.lib
+        self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        for part in parts:
+            lib.llama_sampler_chain_add(self._chain, part(lib))
+        self._free = weakref.finalize(self, lib.llama_sampler_free, self._chain)
+        self._free.atexit = False
+
+    def accept(self, token: int) -> None:
+        """Have the penalties know of a token that was not sampled, such as the prompt's."""
+        self._lib.llama_sampler_accept(self._chain, token)
+
+    def sample(self, context: Context) -> int:
+        """The next token, by the logits of the last one computed; it is accepted."""
+        return int(self._lib.llama_sampler_sample(self._chain, context.pointer, -1))
+
+    def close(self) -> None:
+        self._free()
+
+
+def _free_context(free: Callable[[int], None], pointer: int, _model: Model) -> None:
+    # The model stands here to outlive its context where both are left to the garbage collector.
+    free(pointer)
+
+
+def _token(number: int) -> int | None:
+    return int(number) if number >= 0 else None
+
+
+def _load_mode(options: LoadOptions, default: int) -> int:
+    """llama.h, enum llama_load_mode."""
+    if options.use_mmap is None and not options.use_mlock:
+        return default
+    plain, mapped, locked, both = 0, 1, 2, 3
+    if options.use_mlock:
+        return locked if options.use_mmap is False else both
+    return mapped if options.use_mmap else plain
+
+
+def _set_attention(params: Any, options: LoadOptions) -> None:
+    if options.flash_attn is not None:
+        params.flash_attn_type = int(options.flash_attn)
+    if options.offload_kqv is not None:
+        params.offload_kqv = options.offload_kqv
+    if options.rope_scaling is not None:
+        params.rope_scaling_type = ("none", "linear", "yarn").index(options.rope_scaling)
+    if options.rope_freq_base is not None:
+        params.rope_freq_base = options.rope_freq_base
+    if options.rope_freq_scale is not None:
+        params.rope_freq_scale = options.rope_freq_scale
+    if options.yarn_orig_ctx is not None:
+        params.yarn_orig_ctx = options.yarn_orig_ctx
