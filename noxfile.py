@@ -138,9 +138,11 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Mypy, strict, over sources, tests and this file."""
     install_checkout(session, *group("test"), *group("types"))
-    session.run("mypy", "src", "tests", "noxfile.py")
+    sources = {"MYPYPATH": os.pathsep.join(str(plugin / "src") for plugin in PLUGINS)}
+    session.run("mypy", "src", "tests", "noxfile.py", env=sources)
     for plugin in PLUGINS:
-        session.run("mypy", *(str(folder) for name in ("src", "tests") if (folder := plugin / name).is_dir()))
+        folders = (str(folder) for name in ("src", "tests") if (folder := plugin / name).is_dir())
+        session.run("mypy", *folders, env=sources)
 
 
 def build_archives(session: nox.Session, folder: Path) -> tuple[list[Path], Path]:

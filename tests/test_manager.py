@@ -407,3 +407,16 @@ def test_the_usual_group_is_the_one_that_distributions_use(site: Site) -> None:
     manager = LollmsLLMBindingManager(site.bindings)
     assert "usual" in manager.get_available_bindings()
     assert isinstance(manager.create_binding("usual"), EightMethods)
+
+
+def test_a_class_can_be_had_without_an_instance(tmp_path: Path) -> None:
+    """What a class declares is there to read; a name that stands for none raises."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        'from samples import EightMethods\nBindingName = "EightMethods"\n', encoding="utf-8"
+    )
+    manager = LollmsLLMBindingManager(tmp_path)
+    assert manager.binding_class("plain").__name__ == "EightMethods"
+    with pytest.raises(BindingNotFound):
+        manager.binding_class("plane")

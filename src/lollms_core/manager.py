@@ -150,6 +150,15 @@ class LollmsLLMBindingManager:
             kwargs.clear()  # a traceback shows what its frames hold
             raise
 
+    def binding_class(self, name: str) -> type[LollmsLLMBinding]:
+        """The class of the binding `name`, imported if it is not yet: what it declares, without an instance.
+
+        Raises:
+            BindingNotFound, BindingBlocked, BindingLoadError: as :meth:`open_binding`.
+        """
+        catalog = self._found()
+        return self._loaded(catalog, name, self._candidate(catalog, name))
+
     def register_hook(self, hook: object) -> None:
         """Add a module or object with hook implementations; bindings that exist already have it too.
 
@@ -161,8 +170,7 @@ class LollmsLLMBindingManager:
     def _load_binding(self, name: str) -> type[LollmsLLMBinding] | None:
         """The class of the binding `name`; None if that fails, with one line in the log and in ``errors``."""
         try:
-            catalog = self._found()
-            return self._loaded(catalog, name, self._candidate(catalog, name))
+            return self.binding_class(name)
         except Exception as exc:  # noqa: BLE001 - the cause is logged
             self._note(name, exc, NO_SECRETS)
             return None

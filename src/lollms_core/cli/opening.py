@@ -73,7 +73,7 @@ def open_named(
         LollmsError, TypeError, ValueError: it can't be opened, or has no such model.
         click.UsageError: an option that is none.
     """
-    cls = _class_of(manager, name)
+    cls = manager.binding_class(name)
     construct, parameters, as_defaults = sort_options(cls, pairs)
     if as_defaults:
         construct |= parameters
@@ -85,16 +85,6 @@ def open_named(
     if model is not None and binding.model_name != model and "model_name" not in construct:
         _load(binding, model)
     return Opened(binding, fields)
-
-
-def _class_of(manager: LollmsLLMBindingManager, name: str) -> type[LollmsLLMBinding]:
-    """The class of the binding `name`, for what it declares.
-
-    Raises:
-        LollmsError: it can't be had.
-    """
-    catalog = manager._found()
-    return manager._loaded(catalog, name, manager._candidate(catalog, name))
 
 
 def _load(binding: LollmsLLMBinding, model: str) -> None:
