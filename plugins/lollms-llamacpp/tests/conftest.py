@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lollms_llamacpp import LlamaCppBinding
+from lollms_llamacpp import LlamaCppBinding, options
 from lollms_llamacpp.library import embedded_model
 
 CHATML = (
@@ -123,6 +123,14 @@ def tiny_llama(**changes: Any) -> bytes:
     return gguf(metadata, tensors)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread: on a machine that is busy otherwise, several spend their time waiting for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(options, "usable_cores", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_gguf() -> Callable[..., bytes]:
     return gguf
@@ -165,5 +173,5 @@ def smollm2(smollm2_path: Path) -> Iterator[LlamaCppBinding]:
 
 @pytest.fixture
 def tiny(tiny_folder: Path) -> Iterator[LlamaCppBinding]:
-    with LlamaCppBinding(models_path=tiny_folder, model_name="chatty", n_threads=1) as binding:
+    with LlamaCppBinding(models_path=tiny_folder, model_name="chatty") as binding:
         yield binding

@@ -236,6 +236,24 @@ def test_close(tiny_folder: Path) -> None:
     assert binding.get_model_info()["loaded"] is False
 
 
+def test_close_while_it_loads(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing ends a loading that is under way."""
+    binding = LlamaCppBinding(models_path=tiny_folder)
+    load = native.Model.__init__
+
+    def closed_meanwhile(self: native.Model, *args: Any, **keywords: Any) -> None:
+        closer = threading.Thread(target=binding.close)
+        closer.start()
+        # close() says that it is over before it waits for the loading to end.
+        while not binding._ended:
+            threading.Event().wait(0.001)
+        load(self, *args, **keywords)
+
+    monkeypatch.setattr(native.Model, "__init__", closed_meanwhile)
+    assert not binding.load_model("chatty")
+    assert binding.get_model_info()["loaded"] is False
+
+
 def test_forgotten_binding(tiny_folder: Path) -> None:
     """A binding that nobody holds any more gives its memory back."""
     import gc
@@ -500,3 +518,72 @@ def test_out_of_memory(tiny: LlamaCppBinding, tiny_folder: Path, monkeypatch: py
         LlamaCppBinding(models_path=tiny_folder, model_name="bare")
     monkeypatch.undo()
     assert isinstance(tiny.generate_text("x", n_predict=1), str)
+
+
+def test_prompt_in_parts(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt longer than n_batch is read in parts, all of it, and then token by token."""
+    counts: list[int] = []
+    decode = native.Context.decode
+
+    def seen(self: native.Context, tokens: Any, offset: int, count: int) -> int:
+        counts.append(count)
+        return decode(self, tokens, offset, count)
+
+    monkeypatch.setattr(native.Context, "decode", seen)
+    with LlamaCppBinding(models_path=tiny_folder, model_name="bare", n_batch=8) as binding:
+        assert isinstance(binding.generate_text("x" * 20, n_predict=3, logit_bias={258: -100}), str)
+    assert counts == [8, 8, 4, 1, 1]
+
+
+def test_llama_cpp_fails(tiny: LlamaCppBinding, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong inside llama.cpp ends that request alone."""
+    monkeypatch.setattr(native.Context, "decode", lambda *_: -3)
+    answer = tiny.generate_text("x")
+    assert isinstance(answer, dict)
+    assert (answer["error_type"], "-3" in answer["error"]) == ("BackendError", True)
+    with pytest.raises(BackendError, match="-3"):
+        tiny.embed("x")
+    monkeypatch.undo()
+    assert isinstance(tiny.generate_text("x", n_predict=1), str)
+    monkeypatch.setattr(native.Context, "embedding", lambda *_: [float("nan")] * 32)
+    with pytest.raises(BackendError, match="no usable vector"):
+        tiny.embed("x")
+    monkeypatch.undo()
+    assert len(tiny.embed("x")) == 32
+
+
+def test_cancelled_embedding(tiny: LlamaCppBinding, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelling ends an embedding in its midst; the next one is right."""
+    whole = tiny.embed("x" * 100)
+    decode = native.Context.decode
+
+    def cancelled(self: native.Context, tokens: Any, offset: int, count: int) -> int:
+        tiny.cancel()
+        return decode(self, tokens, offset, count)
+
+    monkeypatch.setattr(native.Context, "decode", cancelled)
+    with pytest.raises(LollmsError, match="cancelled"):
+        tiny.embed(["x" * 100] * 3)
+    monkeypatch.undo()
+    assert tiny.embed("x" * 100) == whole
+
+
+def test_sentencepiece(tmp_path: Path, make_gguf: Make, packed: Callable[..., bytes]) -> None:
+    """A vocabulary that puts a space before every text gives the text back without it."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", "a", "b", "\u2581a"]
+    metadata = {
+        "general.architecture": "llama",
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": packed([-float(index) for index in range(len(tokens))], "f32"),
+        "tokenizer.ggml.token_type": packed([2, 3, 3, *([6] * 256), 1, 1, 1, 1], "i32"),
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+    }
+    file = tmp_path / "vocab.gguf"
+    file.write_bytes(make_gguf(metadata))
+    with LlamaCppBinding(model_path=file) as binding:
+        assert binding.tokenize("a") == [262]
+        assert binding.tokenize("a", add_special=True) == [1, 262]
+        for text in ("a", " a", "  ab", "ba \u00e9", "\n", ""):
+            assert binding.detokenize(binding.tokenize(text)) == text

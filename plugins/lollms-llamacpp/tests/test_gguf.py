@@ -36,7 +36,7 @@ def refused(path: Path) -> str:
 def test_everything_asked_for_is_read(file: Path, make_gguf: Make, packed: Make, version: int) -> None:
     """Scalars of every type, strings and short arrays are metadata; tensors are counted and measured."""
     numbers = {"u8": 200, "i8": -3, "u16": 60_000, "i16": -4, "u32": 5, "i32": -6, "u64": 2**60, "i64": -(2**60)}
-    metadata = {kind: packed(value, kind) for kind, value in numbers.items()}
+    metadata: dict[str, object] = {kind: packed(value, kind) for kind, value in numbers.items()}
     metadata |= {"f32": packed(0.5, "f32"), "f64": packed(0.1, "f64"), "flag": True, "name": "é" * 3, "list": [1, 2]}
     metadata |= {"words": ["a", "b"], "none": packed([], "u32")}
     tensors = [("one", (32, 2), 3, b"\1" * 40), ("two", (8,), 0, b"\2" * 32), ("three", (), 0, b"\3" * 4)]

@@ -117,7 +117,7 @@ def test_list(folder: Path, make_tiny: Make, monkeypatch: pytest.MonkeyPatch) ->
     assert models["sub/two"]["path"] == str(folder / "sub" / "two.gguf")
     assert models["one"]["quantization"] == "F32"
     for name in models:
-        assert Library(folder).find(name)
+        assert Library(folder).find(name).is_file()
 
 
 def test_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

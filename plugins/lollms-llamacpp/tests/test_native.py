@@ -39,7 +39,7 @@ def test_log(tiny_folder: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.
 
 def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without llama-cpp-python there is one error, with the command that installs it portably."""
-    native.library.cache_clear()
+    native._library.cache_clear()
 
     def missing(name: str) -> NoReturn:
         raise ImportError(f"No module named {name!r}")

@@ -276,7 +276,12 @@ def test_cancel_while_the_prompt_is_read(smollm2: LlamaCppBinding, monkeypatch: 
 
     monkeypatch.setattr(Context, "decode", seen)
     stream = smollm2.stream("word " * 1900, **GREEDY)
-    canceller = threading.Thread(target=lambda: (begun.wait(60), stream.cancel()))
+
+    def cancel() -> None:
+        begun.wait(60)
+        stream.cancel()
+
+    canceller = threading.Thread(target=cancel)
     canceller.start()
     assert list(stream) == []
     canceller.join()

@@ -283,8 +283,8 @@ class LlamaCppBinding(EventBinding):
     def close(self) -> None:
         """Cancel what runs and free the model's memory; closing twice is fine."""
         super().close()
+        self._ended = True
         with self._loading:
-            self._ended = True
             engine, self._engine = self._engine, None
         for one in [*self._guests.values(), engine]:
             if one is not None:
@@ -300,7 +300,8 @@ class LlamaCppBinding(EventBinding):
                 file,
                 self._load_options,
                 chat_template=self.defaults.get("chat_template"),
-                go_on=go_on,
+                # Closing the binding doesn't wait for a large file to be read.
+                go_on=lambda: not self._ended and (go_on is None or go_on()),
             )
 
     def _install(self, engine: Engine) -> Engine | None:

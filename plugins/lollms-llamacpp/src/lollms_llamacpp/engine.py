@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import threading
 import weakref
 from collections.abc import Callable, Generator, Sequence
@@ -79,10 +80,10 @@ class Engine:
         self._context: Context | None = None
         self._embedder: Embedder | None = None
         try:
-            if file.generates:
-                self._context = Context(self._model, options, self.ctx_size)
             if file.embeds:
                 self._embedder = Embedder(self._model, file, options, min(self.ctx_size, file.trained_context or 1))
+            if file.generates:
+                self._context = Context(self._model, options, self.ctx_size)
         except BaseException:
             self._model.close()
             raise
@@ -98,11 +99,6 @@ class Engine:
     def n_vocab(self) -> int:
         """The number of tokens that the model knows."""
         return self._model.n_vocab
-
-    @property
-    def has_template(self) -> bool:
-        """Whether conversations can be put into the model's form."""
-        return self._template_source is not None
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """See :meth:`LlamaCppBinding.tokenize`."""
@@ -277,7 +273,7 @@ class Engine:
         self._turns.retire()
         self._embedding_turns.retire()
 
-    def close(self, patience: float = float("inf")) -> None:
+    def close(self, patience: float = math.inf) -> None:
         """End what runs, at most `patience` seconds long, and free everything."""
         self._turns.close(patience)
         self._embedding_turns.close(patience)

@@ -57,6 +57,9 @@ _REMEDY: Final = (
 )
 
 
+_importing = threading.Lock()
+
+
 class _Library:
     """llama.cpp's functions, by name: those that compute through CDLL, the short ones through PyDLL."""
 
@@ -117,13 +120,19 @@ class _Messages:
         return f": {'; '.join(self.errors)}" if self.errors else ""
 
 
-@functools.cache
 def library() -> _Library:
     """llama.cpp, loaded at the first call.
 
     Raises:
         BackendUnavailable: llama-cpp-python is missing or does not load; the text has the remedy.
     """
+    # One at a time: of two, the first one's log callback would be freed while llama.cpp still calls it.
+    with _importing:
+        return _library()
+
+
+@functools.cache
+def _library() -> _Library:
     try:
         functions = importlib.import_module("llama_cpp.llama_cpp")
     except (ImportError, OSError, RuntimeError) as error:
