@@ -12,7 +12,7 @@ from contextlib import aclosing
 from functools import partial
 from json import JSONDecodeError
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from lollms_core import messages as discussions
 from lollms_core.arguments import Arguments, StreamingCallback
@@ -243,6 +243,15 @@ class LollmsLLMBinding(Arguments, ABC):
     def join_discussion(messages: Iterable[Mapping[str, Any]]) -> str:
         """See :func:`lollms_core.messages.join_discussion`."""
         return discussions.join_discussion(messages)
+
+    @classmethod
+    def unconfigured(cls) -> Literal["local", "remote"] | None:
+        """Where an instance made without arguments would get its answers from, if it could now.
+
+        "local" if a server on this machine answers, "remote" if the key of a service is set, None if neither,
+        or if it needs arguments. To be overridden by bindings that can tell within some tenths of a second.
+        """
+        return None
 
     # Ending ---------------------------------------------------------------------------------------------
 

@@ -239,6 +239,45 @@ def test_the_embedded_model_is_chosen_and_said(lollms: Lollms, installed: Callab
     assert result.stderr == "lollms: using llamacpp, model smollm2\n"
 
 
+SERVICE = TALKER.replace(
+    "    def _echo(",
+    """    @classmethod
+    def unconfigured(cls):
+        return PLACE
+
+    def load_model(self, name):
+        self.model_name = name
+        return True
+
+    def _echo(""",
+)
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ({"llamacpp": None, "abacus": "'remote'", "zebra": "'local'"}, "using zebra, model echo"),
+        ({"llamacpp": None, "abacus": "'remote'", "zebra": "None"}, "using llamacpp, model smollm2"),
+        ({"abacus": "1 / 0", "mule": "'remote'", "zebra": "None"}, "using mule, model echo"),
+    ],
+)
+def test_a_local_server_comes_before_the_embedded_model_before_a_remote_service(
+    lollms: Lollms,
+    installed: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    places: dict[str, str | None],
+    said: str,
+) -> None:
+    """One that fails when it is asked is passed over."""
+    monkeypatch.setenv("LOLLMS_PLUGINS", "acme")
+    points = [f"{name} = acme_{name}:Talker" for name in places]
+    plain = TALKER.replace("    def _echo(", "    _smollm2 = lambda self, r: self._echo(r)\n\n    def _echo(")
+    modules = {f"acme_{n}": plain if p is None else SERVICE.replace("PLACE", p) for n, p in places.items()}
+    installed("acme", "\n".join([f"[{GROUP}]", *points, ""]), **modules)
+    result = lollms("generate", "hi")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "hi \n", f"lollms: {said}\n")
+
+
 def test_a_blocked_embedded_binding_is_not_chosen(
     lollms: Lollms, installed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
 
 __all__ = ["Opened", "new_manager", "open_for_use", "open_named"]
+
+_log = logging.getLogger(__name__)
 
 EMBEDDED = ("llamacpp", "smollm2")
 """The binding and the model that need neither a server nor a key."""
@@ -99,29 +102,55 @@ def _load(binding: LollmsLLMBinding, model: str) -> None:
 def _chosen(manager: LollmsLLMBindingManager, model: str | None, pairs: Sequence[tuple[str, str]]) -> Opened:
     """What can answer with nothing configured; never a folder's binding.
 
-    The order is: a local server that answers, the embedded model, a remote service whose key is set. Of these the
-    embedded model is what there is today.
+    The order is: a local server that answers, the embedded model, a remote service whose key is set.
 
     Raises:
         BindingNotFound: nothing can; the text says what to do.
         LollmsError, TypeError, ValueError: what there is refuses what was asked.
     """
-    name, embedded = EMBEDDED
-    usable = {r.name for r in manager.records() if r.source == "entry point" and r.state in ("found", "loaded")}
-    if name not in usable:
-        others = ", ".join(manager.get_available_bindings())
-        raise BindingNotFound(
-            "no binding was named with -b, and there is none to choose. "
-            + (f"Available: {others}" if others else 'Get one with: pip install "lollms-llamacpp[smollm2]"')
-        )
-    given = model is not None or any(key == "model_path" for key, _ in pairs)
-    opened = open_named(manager, name, model if given else embedded, pairs)
-    say(f"using {name}, model {opened.binding.model_name}")
+    name = _name_of_choice(manager)
+    given = model is not None or any(key in ("model_path", "model_name") for key, _ in pairs)
+    opened = open_named(manager, name, EMBEDDED[1] if name == EMBEDDED[0] and not given else model, pairs)
+    binding = opened.binding
+    if binding.model_name is None:
+        # Its server may have one loaded; else the newest is.
+        _take_a_model(name, binding, tell=_log.debug)
+        shown = binding.model_name or binding.get_model_info().get("model_name")
+        say(f"using {name}" + (f", model {shown}" if shown else ""))
+    else:
+        say(f"using {name}, model {binding.model_name}")
     return opened
 
 
-def _take_a_model(name: str, binding: LollmsLLMBinding) -> None:
-    """Where a binding has no model in use, load the newest that it lists, and say so.
+def _name_of_choice(manager: LollmsLLMBindingManager) -> str:
+    usable = {r.name for r in manager.records() if r.source == "entry point" and r.state in ("found", "loaded")}
+    remote: str | None = None
+    for name in sorted(usable - {EMBEDDED[0]}):
+        place = _place_of(manager, name)
+        if place == "local":
+            return name
+        remote = remote or (name if place == "remote" else None)
+    if EMBEDDED[0] in usable:
+        return EMBEDDED[0]
+    if remote is not None:
+        return remote
+    others = ", ".join(manager.get_available_bindings())
+    raise BindingNotFound(
+        "no binding was named with -b, and there is none to choose. "
+        + (f"Available: {others}" if others else 'Get one with: pip install "lollms-llamacpp[smollm2]"')
+    )
+
+
+def _place_of(manager: LollmsLLMBindingManager, name: str) -> str | None:
+    try:
+        return manager.binding_class(name).unconfigured()
+    except Exception as exc:  # noqa: BLE001 - one that cannot be asked is not chosen, and nobody has asked for it
+        _log.debug("the binding %r cannot be chosen: %s", name, exc)
+        return None
+
+
+def _take_a_model(name: str, binding: LollmsLLMBinding, tell: Callable[[str], object] = say) -> None:
+    """Where a binding has no model in use, load the newest that it lists, and tell so.
 
     One that does not list or load models, or lists none, is left as it is: it may need no model, or will say what
     it misses when the request is sent.
@@ -136,7 +165,7 @@ def _take_a_model(name: str, binding: LollmsLLMBinding) -> None:
     except Exception:  # noqa: BLE001 - an author's listing may fail in any way, and it was not asked for
         return
     if models and _can_load(binding, models[0]):
-        say(f"using {name}, model {models[0]}")
+        tell(f"using {name}, model {models[0]}")
 
 
 def _can_load(binding: LollmsLLMBinding, model: str) -> bool:
