@@ -115,11 +115,14 @@ def _chosen(manager: LollmsLLMBindingManager, model: str | None, pairs: Sequence
     if binding.model_name is None:
         # Its server may have one loaded; else the newest is.
         _take_a_model(name, binding, tell=_log.debug)
-        shown = binding.model_name or binding.get_model_info().get("model_name")
-        say(f"using {name}" + (f", model {shown}" if shown else ""))
-    else:
-        say(f"using {name}, model {binding.model_name}")
+    shown = _model_of(binding)
+    say(f"using {name}" + (f", model {shown}" if shown else ""))
     return opened
+
+
+def _model_of(binding: LollmsLLMBinding) -> str | None:
+    """The model in use, as the binding or its server knows it."""
+    return binding.model_name or binding.get_model_info().get("model_name")
 
 
 def _name_of_choice(manager: LollmsLLMBindingManager) -> str:
