@@ -33,6 +33,7 @@ def test_events_are_small_and_frozen() -> None:
 def test_a_later_usage_replaces_what_it_knows() -> None:
     counted = Usage(10, 5, counted=frozenset({"prompt_tokens", "completion_tokens"}))
     assert counted.updated(Usage(None, 6, 2)) == Usage(10, 6, 2, frozenset({"prompt_tokens"}))
+    assert isinstance(Usage().updated(Usage(1)).counted, frozenset)
 
 
 def test_the_message_can_be_appended() -> None:

@@ -71,7 +71,7 @@ class EventBinding(LollmsLLMBinding):
             "model_name": self.model_name,
             "loaded": False,
             "ctx_size": self.defaults.get("ctx_size"),
-            "supports": sorted(self.capabilities_of(self.model_name)),
+            "supports": sorted(able.value for able in self.capabilities_of(self.model_name)),
             "parameters": dict(self.defaults),
         }
 

@@ -116,7 +116,7 @@ class Usage(Event):
             for name in ("prompt_tokens", "completion_tokens", "cached_tokens")
             if (figure := getattr(later, name)) is not None
         }
-        return replace(self, **known, counted=(self.counted - known.keys()) | later.counted)
+        return replace(self, **known, counted=self.counted.difference(known) | later.counted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,7 +233,7 @@ class LlamaCppBinding(EventBinding):
             "n_params": facts["parameters"],
             "n_threads": engine.options.n_threads,
             "parameters": {**engine.sampling_defaults, **self.defaults},
-            "supports": sorted(self.capabilities_of(None)),
+            "supports": sorted(able.value for able in self.capabilities_of(None)),
         }
 
     def listModels(self) -> list[dict[str, Any]]:
