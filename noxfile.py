@@ -138,11 +138,11 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Mypy, strict, over sources, tests and this file."""
     install_checkout(session, *group("test"), *group("types"))
-    sources = {"MYPYPATH": os.pathsep.join(str(plugin / "src") for plugin in PLUGINS)}
+    folders = [str(plugin / name) for plugin in PLUGINS for name in ("src", "tests/helpers")]
+    sources = {"MYPYPATH": os.pathsep.join(folders)}
     session.run("mypy", "src", "tests", "noxfile.py", env=sources)
     for plugin in PLUGINS:
-        folders = (str(folder) for name in ("src", "tests") if (folder := plugin / name).is_dir())
-        session.run("mypy", *folders, env=sources)
+        session.run("mypy", str(plugin / "src"), str(plugin / "tests"), env=sources)
 
 
 def build_archives(session: nox.Session, folder: Path) -> tuple[list[Path], Path]:

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
     from .conftest import Scene
 
-DISTRIBUTIONS = {"lollms-core": "lollms_core", "lollms-llamacpp": "lollms_llamacpp"}
+DISTRIBUTIONS = {
+    "lollms-core": "lollms_core",
+    "lollms-llamacpp": "lollms_llamacpp",
+    "lollms-openai": "lollms_openai",
+}
 each_distribution = pytest.mark.parametrize(("distribution", "package"), DISTRIBUTIONS.items())
 
 

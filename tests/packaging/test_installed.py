@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import lollms_core
+from lollms_core.discovery.catalog import PACKAGES
 
 if TYPE_CHECKING:
     from .conftest import Scene
 
-PLUGINS = {"lollms-llamacpp": "lollms_llamacpp"}
+PLUGINS = {"lollms-llamacpp": "lollms_llamacpp", "lollms-openai": "lollms_openai"}
 
 
 def run(program: Path | str, *arguments: str, cwd: Path) -> str:
@@ -69,7 +70,7 @@ def test_each_plugin_is_found_through_its_entry_points(scene: Scene, tmp_path: P
         for point in importlib.metadata.distribution(distribution).entry_points
         if point.group == "lollms.llm_bindings"
     }
-    assert declared == {"llamacpp": "lollms-llamacpp", "pythonllamacpp": "lollms-llamacpp"}
+    assert declared == {name: distribution for name, distribution in PACKAGES.items() if distribution in PLUGINS}
     listed = json.loads(run(Path(sys.executable).parent / "lollms", "bindings", "--json", cwd=tmp_path))
     found = {entry["name"]: entry["distribution"] for entry in listed if entry["state"] == "found"}
     assert found == declared

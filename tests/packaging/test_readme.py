@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 import lollms_core
+from lollms_core.discovery.catalog import PACKAGES
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def blocks() -> list[str]:
-    """The Python blocks in their order: use, the eight methods, the folder's line, hooks."""
+    """The Python blocks in their order: use, other backends, the eight methods, the folder's line, hooks."""
     found = BLOCK.findall((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8"))
-    assert len(found) == 4
+    assert len(found) == 5
     return found
 
 
@@ -24,15 +25,20 @@ def test_using_a_binding(blocks: list[str], capsys: pytest.CaptureFixture[str]) 
     """The first example prints the installed bindings and two answers of the embedded model."""
     exec(compile(blocks[0], "README.md", "exec"), {"__name__": "readme"})  # noqa: S102 - our own text
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "['llamacpp', 'pythonllamacpp']"
+    assert lines[0] == str(sorted(set(PACKAGES) - {"ollama"}))
     assert "Usage" in lines[-1]
+
+
+def test_other_backends_are_other_names(blocks: list[str]) -> None:
+    """Constructing them sends nothing, so no server is needed."""
+    exec(compile(blocks[1], "README.md", "exec"), {"__name__": "readme"})  # noqa: S102 - our own text
 
 
 def test_a_binding_of_eight_methods(blocks: list[str], tmp_path: Path) -> None:
     """The binding shown works as a folder, with what the base class adds."""
     folder = tmp_path / "shout"
     folder.mkdir()
-    (folder / "__init__.py").write_text(f"{blocks[1]}\n{blocks[2]}", encoding="utf-8")
+    (folder / "__init__.py").write_text(f"{blocks[2]}\n{blocks[3]}", encoding="utf-8")
     manager = lollms_core.LollmsLLMBindingManager(tmp_path)
     binding = manager.open_binding("shout")
     assert binding.generate_text("hello") == "HELLO"
@@ -45,8 +51,8 @@ def test_hooks(blocks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[
     """The middleware shown sees the end of a generation."""
     folder = tmp_path / "shout"
     folder.mkdir()
-    (folder / "__init__.py").write_text(f"{blocks[1]}\n{blocks[2]}", encoding="utf-8")
-    source = blocks[3].replace("LollmsLLMBindingManager(hooks", f"LollmsLLMBindingManager({str(tmp_path)!r}, hooks")
+    (folder / "__init__.py").write_text(f"{blocks[2]}\n{blocks[3]}", encoding="utf-8")
+    source = blocks[4].replace("LollmsLLMBindingManager(hooks", f"LollmsLLMBindingManager({str(tmp_path)!r}, hooks")
     names: dict[str, object] = {"__name__": "readme"}
     exec(compile(source, "README.md", "exec"), names)  # noqa: S102 - our own text
     manager = names["manager"]

@@ -1,0 +1,222 @@
+"""The openai package's clients of one binding: one for all threads, and one for each event loop.
+
+The package is imported by the first request. Its own retries are switched off, because
+:mod:`lollms_core.retry` does them for every binding alike; redirects are not followed, so that no key travels
+to another host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from lollms_core import BackendUnavailable
+from lollms_openai.exchange import Ask
+from lollms_openai.server import Server
+
+if TYPE_CHECKING:
+    import ssl
+
+    import openai
+
+__all__ = ["Clients", "request_options"]
+
+# The package refuses to work without a key; this one never leaves the process.
+_PLACEHOLDER: Final = "no-key-needed"
+
+
+@dataclass(slots=True)
+class _AsyncClient:
+    client: openai.AsyncOpenAI
+    guard: AsyncGenerator[None, None]
+
+
+class Clients:
+    """The clients for one server, made when they are first needed."""
+
+    def __init__(self, server: Server, who: str) -> None:
+        self._server = server
+        self._who = who
+        self._lock = threading.Lock()
+        self._closed = False
+        self._sync: openai.OpenAI | None = None
+        self._users = 0
+        self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _AsyncClient] = weakref.WeakKeyDictionary()
+
+    @contextlib.contextmanager
+    def sync(self) -> Iterator[openai.OpenAI]:
+        """The client for threads, which stays open inside, also when the binding is closed meanwhile.
+
+        Raises:
+            BackendUnavailable: the binding is closed.
+        """
+        with self._lock:
+            self._ensure_open()
+            if self._sync is None:
+                self._sync = _sync_client(self._server)
+                # For a binding that nobody closes; also at the interpreter's end.
+                weakref.finalize(self, self._sync.close)
+            client = self._sync
+            self._users += 1
+        try:
+            yield client
+        finally:
+            with self._lock:
+                self._users -= 1
+                last = self._closed and not self._users
+            if last:
+                client.close()
+
+    async def here(self) -> openai.AsyncOpenAI:
+        """The client for the running loop.
+
+        Raises:
+            BackendUnavailable: the binding is closed.
+        """
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            self._ensure_open()
+            found = self._async.get(loop)
+        if found is None:
+            client = _async_client(self._server)
+            found = _AsyncClient(client, _closes_with_the_loop(client))
+            # Nothing below waits, so no other task of this loop comes in between.
+            await anext(found.guard)
+            with self._lock:
+                self._async[loop] = found
+        return found.client
+
+    def close(self) -> None:
+        """Close all clients; those of other loops by a task there."""
+        with self._lock:
+            self._closed = True
+            # Closing a socket under a thread that reads it would give its number to the next file that is opened.
+            client = None if self._users else self._sync
+            others = list(self._async.items())
+            self._async.clear()
+        if client is not None:
+            client.close()
+        for loop, one in others:
+            try:
+                loop.call_soon_threadsafe(_close_there, loop, one)
+            except RuntimeError:
+                # That loop is closed, and what it held with it.
+                continue
+
+    async def aclose(self) -> None:
+        """:meth:`close`, and wait for what belongs to the running loop."""
+        with self._lock:
+            self._closed = True
+            mine = self._async.pop(asyncio.get_running_loop(), None)
+        if mine is not None:
+            await mine.guard.aclose()
+        self.close()
+
+    def _ensure_open(self) -> None:
+        if self._closed:
+            raise BackendUnavailable(f"{self._who} is closed; create a new one")
+
+
+async def _closes_with_the_loop(client: openai.AsyncOpenAI) -> AsyncGenerator[None, None]:
+    """Closes `client` when its loop ends: asyncio.run closes the generators that are still open there."""
+    try:
+        yield
+    finally:
+        await client.close()
+
+
+def _close_there(loop: asyncio.AbstractEventLoop, one: _AsyncClient) -> None:
+    task = loop.create_task(one.guard.aclose())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+# A loop holds its tasks weakly.
+_closing: set[asyncio.Task[None]] = set()
+
+
+def request_options(ask: Ask, server: Server) -> Any:
+    """What the package's ``post`` and ``get`` need to give us the response unread, within the times of `ask`.
+
+    The first header is that of the package's own ``with_streaming_response``.
+    """
+    import httpx2
+    from openai import Omit
+
+    headers: dict[str, Any] = {"X-Stainless-Raw-Response": "stream"}
+    if server.key is None and not any(name.lower() == "authorization" for name in server.headers):
+        headers["Authorization"] = Omit()
+    return {"headers": headers, "timeout": httpx2.Timeout(ask.idle, connect=ask.connect, pool=None)}
+
+
+def _sync_client(server: Server) -> openai.OpenAI:
+    import httpx2
+    import openai
+
+    from lollms_openai.refusals import refused
+    from lollms_openai.transport import LineTransport, proxy_for
+
+    transport = LineTransport(_context(server), proxy_for(server.base))
+    http = httpx2.Client(transport=transport, follow_redirects=False, event_hooks={"response": [refused]})
+    return openai.OpenAI(**_arguments(server), http_client=http)
+
+
+def _async_client(server: Server) -> openai.AsyncOpenAI:
+    import httpx2
+    import openai
+
+    from lollms_openai.refusals import arefused
+    from lollms_openai.transport import KEEPALIVE_SECONDS, proxy_for
+
+    transport = httpx2.AsyncHTTPTransport(
+        verify=_context(server) or False,
+        proxy=proxy_for(server.base),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE_SECONDS),
+    )
+    http = httpx2.AsyncClient(transport=transport, follow_redirects=False, event_hooks={"response": [arefused]})
+    return openai.AsyncOpenAI(**_arguments(server), http_client=http)
+
+
+def _arguments(server: Server) -> dict[str, Any]:
+    return {
+        "api_key": server.key.reveal() if server.key is not None else _PLACEHOLDER,
+        "admin_api_key": "",
+        "base_url": server.base,
+        "organization": server.organization,
+        "project": server.project,
+        "max_retries": 0,
+        "default_headers": _headers(server),
+    }
+
+
+def _headers(server: Server) -> dict[str, Any]:
+    """The headers beside the package's own.
+
+    The package reads OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS whatever the address is; what
+    is meant for OpenAI must not go to others.
+    """
+    from openai import Omit
+
+    headers: dict[str, Any] = {}
+    if server.preset.name != "openai" or server.preset.key_variable is None:
+        lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+        headers = {line.partition(":")[0].strip(): Omit() for line in lines if ":" in line}
+        if server.organization is None:
+            headers["OpenAI-Organization"] = Omit()
+        if server.project is None:
+            headers["OpenAI-Project"] = Omit()
+    return {**headers, **{name: value.reveal() for name, value in server.headers.items()}}
+
+
+def _context(server: Server) -> ssl.SSLContext | None:
+    import httpx2
+
+    if not server.base.startswith("https:"):
+        return None
+    return httpx2.create_ssl_context(verify=server.verify)

@@ -1,0 +1,178 @@
+"""The models of a server, and what is known of each, as operations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from lollms_core import (
+    AuthenticationError,
+    BackendTimeout,
+    BackendUnavailable,
+    Capability,
+    LollmsError,
+    ProtocolError,
+)
+from lollms_core.retry import RetryPolicy
+from lollms_openai.exchange import Ask, Operation, Read, answer_to, json_from, json_of
+from lollms_openai.server import Server
+
+__all__ = ["chosen", "is_embedder", "is_listed", "lacking_by_kind", "lacking_by_name", "listed", "props"]
+
+_UNREACHABLE: Final = (BackendUnavailable, BackendTimeout)
+
+_MAX_LIST: Final = 64 * 1024 * 1024
+_LENGTHS: Final = (
+    "loaded_context_length",  # LM Studio
+    "max_model_len",  # vLLM
+    "context_window",  # Groq
+    "context_length",  # OpenRouter, Together
+    "max_context_length",  # Mistral, LM Studio
+)
+_EMBEDDERS: Final = re.compile(r"embed|\bbge\b|\be5-|\bgte-|minilm", re.IGNORECASE)
+# Of OpenAI's own: what neither chats nor embeds.
+_NEITHER: Final = re.compile(
+    r"^(whisper|tts|dall-e|sora|gpt-image|chatgpt-image|omni-moderation|text-moderation|computer-use|codex-)"
+    r"|-(tts|transcribe|realtime|audio|image|search)\b"
+)
+_BASE: Final = re.compile(r"^(babbage|davinci)-|-instruct\b")
+_GENERATES: Final = re.compile(r"(ft:)?(gpt-|o\d|chatgpt-|babbage-|davinci-)")
+_NEVER_SEES: Final = re.compile(r"^(gpt-3\.5|gpt-4(-\d{4})?$|o1-mini|o1-preview|o3-mini)")
+
+
+def listed(server: Server, policy: RetryPolicy) -> Operation[list[dict[str, Any]]]:
+    """The models that the server lists, each a dict with model_name and what else it says of it.
+
+    Raises:
+        LollmsError: it cannot be asked, or answers something else.
+    """
+    if server.preset.details == "api/v0/models":
+        try:
+            found = yield from json_of(
+                Ask("GET", f"{server.root}/{server.preset.details}", idle=30.0), server, policy, limit=_MAX_LIST
+            )
+            return _models(found, server)
+        except (*_UNREACHABLE, AuthenticationError):
+            raise
+        except LollmsError:
+            pass  # a version without this page; the standard one says less
+    found = yield from json_of(Ask("GET", "models", idle=30.0), server, policy, limit=_MAX_LIST)
+    return _models(found, server)
+
+
+def _models(found: Any, server: Server) -> list[dict[str, Any]]:
+    # Together answers with the bare list.
+    items = found.get("data") if isinstance(found, Mapping) else found
+    if not isinstance(items, list):
+        raise ProtocolError(f"{server.who} answered the question for its models with something else")
+    return [_model(item) for item in items if isinstance(item, Mapping) and isinstance(item.get("id"), str)]
+
+
+def _model(item: Mapping[str, Any]) -> dict[str, Any]:
+    name = str(item["id"])
+    meta = item.get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}  # llama-server
+    model: dict[str, Any] = {"model_name": name}
+    length = next((value for key in _LENGTHS if isinstance(value := item.get(key), int)), meta.get("n_ctx_train"))
+    if isinstance(length, int):
+        model["ctx_size"] = length
+    for key in ("created", "owned_by"):
+        if item.get(key) is not None:
+            model[key] = item[key]
+    for key in ("n_params", "size"):
+        if isinstance(meta.get(key), int):
+            model[key] = meta[key]
+    kind = item.get("type")
+    if isinstance(kind, str):
+        model["type"] = kind
+    loaded = _is_loaded(item)
+    if loaded is not None:
+        model["loaded"] = loaded
+    return model
+
+
+def _is_loaded(item: Mapping[str, Any]) -> bool | None:
+    """Whether the server says that it has the model loaded: LM Studio's ``state``, llama-server's ``status``."""
+    state = item.get("state")
+    if not isinstance(state, str):
+        status = item.get("status")
+        state = status.get("value") if isinstance(status, Mapping) else None
+    return state == "loaded" if isinstance(state, str) else None
+
+
+def chosen(models: Sequence[Mapping[str, Any]], server: Server, *, to_embed: bool = False) -> str | None:
+    """The model to take where none is named: one that the server has loaded, else the newest it lists.
+
+    Where it lists models of several kinds, those of the other kind don't count.
+    """
+    fit = [model for model in models if is_embedder(model) == to_embed and not _is_neither(model, server)]
+    fit = fit or list(models)
+    loaded = [model for model in fit if model.get("loaded")]
+    newest = max(loaded or fit, key=_created, default=None)
+    return None if newest is None else str(newest["model_name"])
+
+
+def _created(model: Mapping[str, Any]) -> float:
+    created = model.get("created")
+    return float(created) if isinstance(created, (int, float)) else 0.0
+
+
+def is_embedder(model: Mapping[str, Any]) -> bool:
+    """Whether a listed model is for embeddings, by what the server says, else by its name."""
+    kind = model.get("type")
+    if isinstance(kind, str) and kind in ("embeddings", "embedding", "llm", "vlm", "chat", "language"):
+        return kind.startswith("embedding")
+    return _EMBEDDERS.search(str(model["model_name"])) is not None
+
+
+def _is_neither(model: Mapping[str, Any], server: Server) -> bool:
+    if server.preset.name != "openai" or server.preset.key_variable is None:
+        return False
+    name = str(model["model_name"])
+    return _NEITHER.search(name) is not None or _BASE.search(name) is not None
+
+
+def lacking_by_name(name: str) -> frozenset[Capability]:
+    """What one of OpenAI's own models cannot do, by its name; https://platform.openai.com/docs/models."""
+    if name.startswith("text-embedding-"):
+        return frozenset({Capability.TEXT, Capability.CHAT, Capability.STREAM, Capability.VISION})
+    lacks: set[Capability] = set()
+    if _GENERATES.match(name):
+        lacks.add(Capability.EMBED)
+    if _BASE.search(name) or _NEVER_SEES.search(name):
+        lacks.add(Capability.VISION)
+    return frozenset(lacks)
+
+
+_KINDS: Final[Mapping[str, frozenset[Capability]]] = {
+    "embeddings": frozenset({Capability.TEXT, Capability.CHAT, Capability.STREAM, Capability.VISION}),
+    "llm": frozenset({Capability.VISION, Capability.EMBED}),
+    "vlm": frozenset({Capability.EMBED}),
+}
+
+
+def lacking_by_kind(kind: str) -> frozenset[Capability]:
+    """What a model of a kind that LM Studio knows cannot do; https://lmstudio.ai/docs/developer/rest."""
+    return _KINDS.get(kind, frozenset())
+
+
+def is_listed(name: str, names: Sequence[str]) -> bool:
+    """Whether `name` is among the models' `names`, also with a tag that the list leaves out, or the other way."""
+    return name in names or f"{name}:latest" in names or name.partition(":")[0] in names
+
+
+def props(server: Server, policy: RetryPolicy) -> Operation[Mapping[str, Any]]:
+    """What llama-server says of itself at /props; {} of another server.
+
+    https://github.com/ggml-org/llama.cpp/tree/master/tools/server, GET /props.
+    """
+    try:
+        answer = yield from answer_to(Ask("GET", f"{server.root}/props", idle=30.0), server, policy)
+        body = yield Read(_MAX_LIST)
+        found = json_from(answer.headers, body, server)
+    except _UNREACHABLE:
+        raise
+    except LollmsError:
+        return {}
+    return found if isinstance(found, Mapping) else {}

@@ -1,0 +1,75 @@
+"""The options that only this binding has, for the constructor and for single requests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypedDict, get_args
+
+__all__ = ["DEFAULT_IDLE", "CompletionFormat", "OpenAIOptions", "check_options"]
+
+CompletionFormat = Literal["chat", "text"]
+
+DEFAULT_IDLE: Final = 600.0
+"""Seconds without a sign of life before a generation is given up, where ``timeout`` is not given."""
+
+
+class OpenAIOptions(TypedDict, total=False):
+    """Options for the constructor and for a single request.
+
+    Attributes:
+        completion_format: how ``generate_text`` without ``split`` puts its prompt: "chat" (the default) as a
+            user's message to /chat/completions, "text" as it stands to /completions.
+        connect_timeout: seconds for making a connection. Default 10.
+        retries: how often a request is sent again before any byte of its answer has come. Default 2.
+        retry_budget: most seconds from the first try to the start of the last. Default 60.
+        embed_batch_size: texts in one request for embeddings. Default 256.
+    """
+
+    completion_format: CompletionFormat
+    connect_timeout: float
+    retries: int
+    retry_budget: float
+    embed_batch_size: int
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Whether the options given are what they should be; other names are passed over.
+
+    Raises:
+        TypeError, ValueError: one is of the wrong type or out of range; the text names it.
+    """
+    for name, check in _CHECKS.items():
+        if options.get(name) is not None:
+            check(name, options[name])
+
+
+def _format(name: str, value: object) -> None:
+    if value not in get_args(CompletionFormat):
+        raise ValueError(f"{name} must be 'chat' or 'text', not {value!r}")
+
+
+def _whole(low: int) -> Callable[[str, object], None]:
+    def check(name: str, value: object) -> None:
+        if type(value) is not int:
+            raise TypeError(f"{name} must be a whole number, not {value!r}")
+        if value < low:
+            raise ValueError(f"{name} must be at least {low}, not {value}")
+
+    return check
+
+
+def _seconds(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be greater than 0 and finite, not {value}")
+
+
+_CHECKS: Final[Mapping[str, Callable[[str, object], None]]] = {
+    "completion_format": _format,
+    "connect_timeout": _seconds,
+    "retries": _whole(0),
+    "retry_budget": _seconds,
+    "embed_batch_size": _whole(1),
+}

@@ -1,0 +1,84 @@
+"""What is particular to one service or server, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from lollms_core import Capability
+
+__all__ = ["ALL", "COMMON_FIELDS", "OPENAI", "Preset"]
+
+COMMON_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "presence_penalty": "presence_penalty",
+        "frequency_penalty": "frequency_penalty",
+        "logit_bias": "logit_bias",
+        "stop": "stop",
+        "seed": "seed",
+    }
+)
+"""The contract's parameters that OpenAI's API has, and their names there."""
+
+ALL: Final = frozenset(
+    {
+        Capability.TEXT,
+        Capability.CHAT,
+        Capability.STREAM,
+        Capability.VISION,
+        Capability.EMBED,
+        Capability.TOKENIZE,
+        Capability.ASYNC,
+    }
+)
+"""What this package can do where the server can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """One service or server.
+
+    Attributes:
+        name: the binding's name.
+        base_url: where it is, up to and with ``/v1``.
+        key_variable: the environment variable with its key, None if it has none.
+        base_variable: the environment variable with another base URL, None if it has none.
+        local: whether it runs on the user's own machines; then the key of its variable goes to any address
+            that the user names, else only to the service's own.
+        capabilities: what it can do.
+        fields: its parameters by the contract's names; ``n_predict`` is in `max_tokens`.
+        max_tokens: the name of ``n_predict`` in chat completions; plain ones have ``max_tokens`` everywhere.
+        stream_usage: whether it has to be asked for the usage figures of a stream.
+        tokens: where its tokens come from: its own /tokenize, tiktoken, nowhere, or "probe": whoever answers.
+        details: a path below the server's root with more facts on the models than /models, None if there is none.
+        embed_encoding: ``encoding_format`` to ask embeddings in; None asks for nothing.
+    """
+
+    name: str
+    base_url: str
+    key_variable: str | None = None
+    base_variable: str | None = None
+    local: bool = False
+    capabilities: frozenset[Capability] = ALL
+    fields: Mapping[str, str] = field(default_factory=lambda: COMMON_FIELDS)
+    max_tokens: str = "max_tokens"
+    stream_usage: bool = True
+    tokens: str = "none"
+    details: str | None = None
+    embed_encoding: str | None = None
+
+
+# https://platform.openai.com/docs/api-reference
+OPENAI: Final = Preset(
+    name="openai",
+    base_url="https://api.openai.com/v1",
+    key_variable="OPENAI_API_KEY",
+    base_variable="OPENAI_BASE_URL",
+    max_tokens="max_completion_tokens",
+    tokens="tiktoken",
+    embed_encoding="base64",
+)

@@ -1,0 +1,166 @@
+"""Does what operations ask for, in threads."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from lollms_core import BackendTimeout, ProtocolError, StreamInterrupted
+from lollms_core.control import Control
+from lollms_openai.clients import Clients, request_options
+from lollms_openai.exchange import Answer, Ask, Effect, Operation, Pause, Read
+from lollms_openai.server import Server
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
+
+    from lollms_openai.transport import Line
+
+__all__ = ["SyncSide"]
+
+_T = TypeVar("_T")
+
+
+class SyncSide:
+    """One operation, and what is then to be read; a context manager.
+
+    Args:
+        clients: where the client comes from.
+        server: whom it talks to.
+        control: ends it from any thread; None if nothing does.
+        deadline: seconds in total, None for no limit.
+    """
+
+    def __init__(
+        self, clients: Clients, server: Server, control: Control | None = None, deadline: float | None = None
+    ) -> None:
+        from lollms_openai.transport import Line
+
+        self._clients = clients
+        self._server = server
+        self._deadline = deadline
+        self._line: Line = Line(None if deadline is None else time.monotonic() + deadline)
+        self._forget = control.on_cancel(self._line.cut) if control is not None else None
+        self._open = contextlib.ExitStack()
+        self._client: openai.OpenAI | None = None
+        self._response: httpx2.Response | None = None
+        self._ask = Ask("GET", "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._forget is not None:
+            self._forget()
+        with self._open:
+            self._close_response()
+
+    def run(self, operation: Operation[_T]) -> _T:
+        """The operation's result.
+
+        Raises:
+            LollmsError: what the operation raises.
+        """
+        try:
+            effect = next(operation)
+            while True:
+                try:
+                    result = self._do(effect)
+                except Exception as exc:  # noqa: BLE001 - the operation judges it
+                    effect = operation.throw(exc)
+                else:
+                    effect = operation.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            operation.close()
+
+    def pieces(self, who: str) -> Iterator[bytes]:
+        """The bytes of the last answer's body as they come.
+
+        Raises:
+            BackendTimeout, StreamInterrupted, ProtocolError: reading failed.
+        """
+        import httpx2
+
+        from lollms_openai.refusals import while_reading
+
+        assert self._response is not None
+        try:
+            for piece in self._response.iter_bytes():
+                self._check()
+                yield piece
+        except (httpx2.TransportError, httpx2.DecodingError) as exc:
+            self._check()
+            raise while_reading(exc, self._ask, who) from exc
+
+    def hurry(self, seconds: float) -> None:
+        """What is still to be read is worth waiting so long, not longer."""
+        until = time.monotonic() + seconds
+        self._line.until = until if self._line.until is None else min(self._line.until, until)
+
+    def _do(self, effect: Effect) -> Answer | bytes | None:
+        self._check()
+        if isinstance(effect, Ask):
+            return self._send(effect)
+        if isinstance(effect, Read):
+            return self._read(effect.limit)
+        self._line.wait(self._pause(effect))
+        self._check()
+        return None
+
+    def _pause(self, pause: Pause) -> float:
+        until = self._line.until
+        return pause.seconds if until is None else min(pause.seconds, max(0.0, until - time.monotonic()))
+
+    def _send(self, ask: Ask) -> Answer:
+        import httpx2
+        import openai
+
+        from lollms_openai.refusals import RefusedError, no_answer
+
+        self._close_response()
+        self._ask = ask
+        client = self._client
+        if client is None:
+            client = self._client = self._open.enter_context(self._clients.sync())
+        options = request_options(ask, self._server)
+        try:
+            with self._line.in_use():
+                if ask.method == "GET":
+                    response = client.get(ask.path, cast_to=httpx2.Response, options=options)
+                else:
+                    response = client.post(ask.path, cast_to=httpx2.Response, body=ask.body, options=options)
+        except RefusedError as exc:
+            return exc.answer
+        except (openai.OpenAIError, httpx2.TransportError) as exc:
+            self._check()
+            failure = no_answer(exc, ask, self._server)
+            raise failure from failure.__cause__
+        self._response = response
+        return Answer(response.status_code, response.headers)
+
+    def _read(self, limit: int) -> bytes:
+        body = bytearray()
+        for piece in self.pieces(self._server.who):
+            body += piece
+            if len(body) > limit:
+                raise ProtocolError(f"{self._server.who} sent an answer of more than {limit} bytes")
+        return bytes(body)
+
+    def _check(self) -> None:
+        if self._line.is_cut:
+            raise StreamInterrupted(f"the request to {self._server.who} was cancelled")
+        if self._deadline is not None and self._line.is_late:
+            raise BackendTimeout(
+                f"{self._server.who}: the answer took longer than the deadline of {self._deadline:g} s"
+            )
+
+    def _close_response(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            with contextlib.suppress(OSError):
+                response.close()

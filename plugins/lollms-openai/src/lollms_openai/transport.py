@@ -1,0 +1,277 @@
+"""The transport under the openai package's sync client: one whose blocking calls another thread can end.
+
+Closing a response or a client does not wake a read that blocks in another thread, and before the headers there
+is no response to close. Shutting the socket down does both at once. So each request has a :class:`Line`, and
+every socket knows the line that it works for. On asyncio none of this is needed: cancelling a task ends its
+reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from typing import Any, Final
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore2
+import httpx2
+
+__all__ = ["Line", "LineTransport", "proxy_for"]
+
+KEEPALIVE_SECONDS: Final = 30.0
+
+_line: ContextVar[Line | None] = ContextVar("lollms_openai_line", default=None)
+
+
+class Line:
+    """The way of one request to the server, which any thread may cut.
+
+    Args:
+        until: the time (``time.monotonic``) at which it ends by itself, None if it does not.
+    """
+
+    def __init__(self, until: float | None = None) -> None:
+        self.until = until
+        self._cut = threading.Event()
+        self._lock = threading.Lock()
+        self._stream: _LineStream | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether somebody has cut it."""
+        return self._cut.is_set()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its time is over."""
+        return self.until is not None and time.monotonic() >= self.until
+
+    def cut(self) -> None:
+        """End what blocks on it, now and later."""
+        self._cut.set()
+        with self._lock:
+            if self._stream is not None:
+                self._stream.shut_down(self)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is cut, at most so long; whether it was."""
+        return self._cut.wait(seconds)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """What happens inside happens on this line."""
+        token = _line.set(self)
+        try:
+            yield
+        finally:
+            _line.reset(token)
+
+    def taken(self, stream: _LineStream) -> None:
+        """`stream` works for this line from now on."""
+        with self._lock:
+            self._stream = stream
+            if self._cut.is_set():
+                stream.shut_down(self)
+
+    def within(self, timeout: float | None) -> float | None:
+        """`timeout`, or what is left of the line's time if that is less.
+
+        Raises:
+            httpcore2.ReadTimeout: nothing is left.
+        """
+        if self.until is None:
+            return timeout
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise httpcore2.ReadTimeout("deadline")
+        return left if timeout is None else min(timeout, left)
+
+
+class _LineStream(httpcore2.NetworkStream):
+    """A connection, which works for one line at a time: that of the request that it carries."""
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._owner: Line | None = None
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        owner = self._owner
+        return self._stream.read(max_bytes, timeout if owner is None else owner.within(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        owner = self.take()
+        self._stream.write(buffer, timeout if owner is None else owner.within(timeout))
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        owner = self.take()
+        within = timeout if owner is None else owner.within(timeout)
+        stream = _LineStream(self._stream.start_tls(ssl_context, server_hostname, within))
+        stream.take()
+        return stream
+
+    def close(self) -> None:
+        with self._lock:
+            # After this the descriptor's number may be another file's.
+            self._owner = None
+            self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    def take(self) -> Line | None:
+        """Work for the line that is in use here."""
+        line = _line.get()
+        if line is not self._owner:
+            with self._lock:
+                self._owner = line
+            if line is not None:
+                line.taken(self)
+        return line
+
+    def shut_down(self, line: Line) -> None:
+        """End all reading and writing, if it is still that line's."""
+        with self._lock:
+            sock = self._stream.get_extra_info("socket") if self._owner is line else None
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    # The plain socket's method: that of a TLS socket takes the session from under its reader.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _LineBackend(httpcore2.NetworkBackend):
+    """Makes connections that know their line."""
+
+    def __init__(self) -> None:
+        self._backend = httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.NetworkStream:
+        line = _line.get()
+        within = timeout if line is None else line.within(timeout)
+        stream = _LineStream(self._backend.connect_tcp(host, port, within, local_address, socket_options or ()))
+        stream.take()
+        return stream
+
+
+class LineTransport(httpx2.BaseTransport):
+    """httpx2's transport on connections that know their line.
+
+    Args:
+        context: for TLS, None where the address has none.
+        proxy: the URL of a proxy.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None, proxy: str | None) -> None:
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=context,
+            proxy=_proxy(proxy),
+            max_connections=None,
+            max_keepalive_connections=100,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=_LineBackend(),
+        )
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        url = request.url
+        with _as_httpx2():
+            response = self._pool.handle_request(
+                httpcore2.Request(
+                    method=request.method,
+                    url=httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        return httpx2.Response(
+            status_code=response.status,
+            headers=response.headers,
+            stream=_Body(response.stream),
+            extensions=response.extensions,
+        )
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class _Body(httpx2.SyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _as_httpx2():
+            yield from self._stream
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+@contextlib.contextmanager
+def _as_httpx2() -> Iterator[None]:
+    """httpcore2's errors as httpx2's, which have the same names."""
+    try:
+        yield
+    except Exception as exc:
+        kind = next((kind for cls in type(exc).__mro__ if (kind := _KINDS.get(cls)) is not None), None)
+        if kind is None:
+            raise
+        raise kind(str(exc)) from exc
+
+
+_KINDS: Final[dict[type, type[httpx2.TransportError]]] = {
+    getattr(httpcore2, name): getattr(httpx2, name)
+    for name in (
+        "ConnectError",
+        "ConnectTimeout",
+        "LocalProtocolError",
+        "NetworkError",
+        "PoolTimeout",
+        "ProtocolError",
+        "ProxyError",
+        "ReadError",
+        "ReadTimeout",
+        "RemoteProtocolError",
+        "TimeoutException",
+        "UnsupportedProtocol",
+        "WriteError",
+        "WriteTimeout",
+    )
+}
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment, or the system's settings, name for `url`; None if there is none."""
+    parts = httpx2.URL(url)
+    if proxy_bypass(parts.host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def _proxy(url: str | None) -> httpcore2.Proxy | None:
+    if not url:
+        return None
+    proxy = httpx2.Proxy(url)
+    return httpcore2.Proxy(
+        url=httpcore2.URL(
+            scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=proxy.url.raw_path
+        ),
+        auth=proxy.raw_auth,
+        headers=proxy.headers.raw,
+        ssl_context=proxy.ssl_context,
+    )
