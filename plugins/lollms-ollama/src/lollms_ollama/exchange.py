@@ -1,0 +1,191 @@
+"""One request and its tries, without I/O: what a failure means, and whether to ask again.
+
+Both transports send what :class:`Exchange` holds and report to it what happens.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lollms_core import (
+    BackendTimeout,
+    BackendUnavailable,
+    LollmsError,
+    ProtocolError,
+    StreamInterrupted,
+)
+from lollms_core.responses import check_content_type, error_of_response
+from lollms_core.retry import RetryBudget, RetryPolicy
+from lollms_ollama.address import Server
+from lollms_ollama.answers import known_error
+from lollms_ollama.calls import Call
+from lollms_ollama.options import DEFAULT_CONNECT_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_RESPONSE_BYTES
+
+__all__ = ["MAX_ERROR_BYTES", "Exchange", "Limits"]
+
+_log = logging.getLogger(__name__)
+
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""How much of a refusal is read, in bytes."""
+
+_CONTENT_TYPES: Final = ("application/x-ndjson", "application/json", "application/ndjson", "text/plain")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may take.
+
+    Attributes:
+        connect: seconds for one try to connect.
+        idle: seconds without a byte.
+        until: when it must be over, in seconds of ``time.monotonic``, None for never.
+        total: the same as the caller said it, for messages.
+        size: bytes of one response.
+        policy: what may be spent on trying again.
+    """
+
+    connect: float = DEFAULT_CONNECT_TIMEOUT
+    idle: float = DEFAULT_IDLE_TIMEOUT
+    until: float | None = None
+    total: float | None = None
+    size: int = DEFAULT_MAX_RESPONSE_BYTES
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], *, timeout: float | None = None, deadline: float | None = None) -> Limits:
+        """From the binding's options and the request's ``timeout`` and ``deadline``."""
+        return cls(
+            connect=float(options.get("connect_timeout", DEFAULT_CONNECT_TIMEOUT)),
+            idle=timeout if timeout is not None else DEFAULT_IDLE_TIMEOUT,
+            until=None if deadline is None else time.monotonic() + deadline,
+            total=deadline,
+            size=options.get("max_response_bytes", DEFAULT_MAX_RESPONSE_BYTES),
+            policy=RetryPolicy(
+                attempts=1 + options.get("retries", RetryPolicy().attempts - 1),
+                budget=float(options.get("retry_budget", RetryPolicy().budget)),
+            ),
+        )
+
+    def left(self) -> float | None:
+        """Seconds until the deadline, None if there is none."""
+        return None if self.until is None else self.until - time.monotonic()
+
+
+class Exchange:
+    """The tries of one request."""
+
+    def __init__(self, server: Server, who: str, call: Call, limits: Limits) -> None:
+        self.server = server
+        self.who = who
+        self.call = call
+        self.limits = limits
+        self.url = server.url + call.path
+        self._budget = RetryBudget(limits.policy, who)
+        self._received = 0
+
+    def failed(self, error: Exception) -> float:
+        """Seconds to wait before the next try, after a failure before the first byte of a response.
+
+        Raises:
+            LollmsError: there is no next try.
+        """
+        meaning, again = self._meaning(error)
+        wait = self._within(self._budget.after_failure(str(meaning))) if again else None
+        if wait is None:
+            raise meaning from error
+        return wait
+
+    def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> float | LollmsError:
+        """Seconds to wait before the next try, after a response that is none; the error, if there is no next try.
+
+        The error is for the caller to raise: a server may repeat the key that it refuses, and `body` would then
+        be found among the local variables of a traceback.
+        """
+        wait = self._within(self._budget.after_status(status, headers))
+        if wait is not None:
+            return wait
+        error = error_of_response(
+            status, headers, body, who=self.who, model=self.call.model, secrets=self.server.secrets
+        )
+        return known_error(error, self.call.model)
+
+    def accepted(self, headers: Mapping[str, str]) -> None:
+        """A response has begun.
+
+        Raises:
+            ProtocolError: it is no answer of Ollama's.
+        """
+        check_content_type(headers, _CONTENT_TYPES, who=self.who)
+
+    def received(self, data: bytes) -> bytes:
+        """A piece of the response.
+
+        Raises:
+            ProtocolError: that was too much.
+            BackendTimeout: the deadline has passed.
+        """
+        self._received += len(data)
+        if self._received > self.limits.size:
+            raise ProtocolError(f"{self.who} sent more than {self.limits.size} bytes (max_response_bytes)")
+        if self.limits.until is not None:
+            self.check_deadline()
+        return data
+
+    def broken(self, error: Exception) -> LollmsError:
+        """What a failure after the beginning of the response means."""
+        name = type(error).__name__
+        if name in {"ReadTimeout", "PoolTimeout", "TimeoutError"}:
+            return self._late()
+        return StreamInterrupted(
+            f"{self.who}: the connection broke in the middle of the answer{self._of_model()}: {str(error) or name}"
+        )
+
+    def check_deadline(self) -> None:
+        """Whether there is time left.
+
+        Raises:
+            BackendTimeout: the deadline has passed.
+        """
+        left = self.limits.left()
+        if left is not None and left <= 0:
+            raise self._late()
+
+    def _within(self, wait: float | None) -> float | None:
+        left = self.limits.left()
+        return None if wait is None or (left is not None and wait >= left) else wait
+
+    def _late(self) -> BackendTimeout:
+        left = self.limits.left()
+        # A wait that was cut to end with the deadline may end a moment before it.
+        if left is not None and left <= 0.01:
+            return BackendTimeout(
+                f"{self.who}: the answer{self._of_model()} took longer than the deadline of {self.limits.total:g} s"
+            )
+        return BackendTimeout(f"{self.who} was silent for {self.limits.idle:g} s{self._of_model()}")
+
+    def _of_model(self) -> str:
+        return f" of the model {self.call.model!r}" if self.call.model else ""
+
+    def _meaning(self, error: Exception) -> tuple[LollmsError, bool]:
+        """What a failure before the response means, and whether it is worth another try."""
+        # By name: httpx and httpcore, which both raise here, call these alike.
+        name, words = type(error).__name__, str(error)
+        if name in {"ReadTimeout", "TimeoutError"}:
+            # Silence is not asked again: the server may be busy with this very request.
+            return self._late(), False
+        if name == "ConnectTimeout":
+            return BackendUnavailable(f"{self.who} did not accept a connection in {self.limits.connect:g} s"), True
+        if name in {"ConnectError", "ProxyError"}:
+            hopeless = "SSL" in words or name == "ProxyError"
+            return BackendUnavailable(f"{self.who} cannot be reached: {words or name}"), not hopeless
+        if name == "RemoteProtocolError" and not words.startswith("Server disconnected"):
+            return ProtocolError(f"{self.who} does not speak HTTP: {words}; is it the right port?"), False
+        if name in {"RemoteProtocolError", "ReadError", "WriteError", "WriteTimeout"}:
+            return BackendUnavailable(f"{self.who} closed the connection before answering"), True
+        if isinstance(error, LollmsError):
+            return error, False
+        return BackendUnavailable(f"{self.who} cannot be reached: {name}: {words}"), False

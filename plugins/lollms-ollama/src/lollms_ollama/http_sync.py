@@ -1,0 +1,211 @@
+"""The blocking transport: one httpx.Client for all threads of a binding."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from lollms_core import BackendUnavailable, LollmsError
+from lollms_core.control import Control
+from lollms_ollama.address import Server
+from lollms_ollama.exchange import MAX_ERROR_BYTES, Exchange
+
+if TYPE_CHECKING:
+    import httpx
+
+    from lollms_ollama.line import Line
+
+__all__ = ["DRAIN_SECONDS", "IDLE_SECONDS", "MAX_IDLE", "Response", "SyncHttp", "headers_for", "ssl_context_for"]
+
+_log = logging.getLogger(__name__)
+
+MAX_IDLE: Final = 32
+"""Connections that are kept open for the next requests."""
+
+IDLE_SECONDS: Final = 30.0
+"""How long they are."""
+
+DRAIN_SECONDS: Final = 1.0
+"""How long the end of a response is waited for once the answer is complete, so that its connection can be reused."""
+
+
+def headers_for(server: Server) -> dict[str, str]:
+    """The headers of every request to `server`."""
+    # Compression would only hold pieces back.
+    headers = {"Accept": "application/x-ndjson, application/json", "Accept-Encoding": "identity"}
+    headers["User-Agent"] = "lollms-ollama"
+    if server.key is not None:
+        headers["Authorization"] = f"Bearer {server.key}"
+    return headers
+
+
+def ssl_context_for(server: Server) -> Any:
+    """The TLS settings for `server`; SSL_CERT_FILE and SSL_CERT_DIR count."""
+    import httpx
+
+    return httpx.create_ssl_context(verify=server.verify)
+
+
+class Response:
+    """A response that has begun."""
+
+    def __init__(self, exchange: Exchange, response: httpx.Response, line: Line) -> None:
+        self._exchange = exchange
+        self._response = response
+        self._line = line
+        self._raw = response.iter_bytes()
+
+    @property
+    def content_type(self) -> str:
+        """What the server says it is."""
+        return str(self._response.headers.get("content-type", ""))
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it comes.
+
+        Raises:
+            LollmsError: it breaks off, comes too late, or is too large.
+        """
+        import httpx
+
+        try:
+            for data in self._raw:
+                yield self._exchange.received(data)
+        except httpx.HTTPError as error:
+            raise self._exchange.broken(error) from error
+
+    def drain(self) -> None:
+        """Read the little that follows a complete answer, so that the connection can be used again."""
+        import httpx
+
+        self._line.hurry(DRAIN_SECONDS)
+        left = MAX_ERROR_BYTES
+        try:
+            for data in self._raw:
+                left -= len(data)
+                if left < 0:
+                    return
+        except httpx.HTTPError as error:
+            _log.debug("%s: the connection cannot be used again: %s", self._exchange.who, error)
+
+
+class SyncHttp:
+    """Sends exchanges to one server, from any thread."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._lock = threading.Lock()
+        self._client: httpx.Client | None = None
+        self._closed = False
+
+    def fetch(self, exchange: Exchange, control: Control | None = None) -> bytes:
+        """The whole body of the response.
+
+        Raises:
+            LollmsError: what went wrong.
+        """
+        with self.open(exchange, control) as response:
+            return b"".join(response.pieces())
+
+    @contextlib.contextmanager
+    def open(self, exchange: Exchange, control: Control | None = None) -> Generator[Response]:
+        """The response; afterwards its connection is free for the next request, or closed.
+
+        Args:
+            exchange: what is sent.
+            control: what ends the request from another thread.
+
+        Raises:
+            LollmsError: what went wrong.
+        """
+        from lollms_ollama.line import Line
+
+        line = Line(exchange.limits.left)
+        forget = control.on_cancel(line.cut) if control is not None else None
+        try:
+            response = self._begin(exchange, line)
+            try:
+                exchange.accepted(response.headers)
+                yield Response(exchange, response, line)
+            finally:
+                # A response that was not read to its end takes its connection with it.
+                response.close()
+        finally:
+            if forget is not None:
+                forget()
+
+    def close(self) -> None:
+        """Close every connection; a request that runs fails."""
+        with self._lock:
+            self._closed = True
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _begin(self, exchange: Exchange, line: Line) -> httpx.Response:
+        """The response that is an answer, after as many tries as it takes."""
+        import httpx
+
+        while True:
+            try:
+                exchange.check_deadline()
+                response = self._send(exchange, line)
+                if response.status_code < 300:
+                    return response
+                try:
+                    wait = exchange.refused(response.status_code, response.headers, _beginning(response))
+                finally:
+                    response.close()
+            except httpx.HTTPError as error:
+                wait = exchange.failed(error)
+            if isinstance(wait, LollmsError):
+                raise wait
+            if line.wait(wait):
+                raise BackendUnavailable(f"{exchange.who}: the request was cancelled")
+
+    def _send(self, exchange: Exchange, line: Line) -> httpx.Response:
+        import httpx
+
+        client = self._opened()
+        limits = exchange.limits
+        request = client.build_request(
+            exchange.call.method,
+            exchange.url,
+            content=exchange.call.content(),
+            headers={"Content-Type": "application/json"} if exchange.call.body is not None else None,
+            timeout=httpx.Timeout(limits.idle, connect=limits.connect, pool=None),
+            extensions=line.extensions,
+        )
+        return client.send(request, stream=True, follow_redirects=False)
+
+    def _opened(self) -> httpx.Client:
+        with self._lock:
+            if self._closed:
+                raise BackendUnavailable("the binding is closed; create a new one")
+            if self._client is None:
+                import httpx
+
+                from lollms_ollama.line import CancellableTransport
+
+                transport = CancellableTransport(
+                    ssl_context_for(self._server),
+                    self._server.proxy(),
+                    max_idle=MAX_IDLE,
+                    idle_seconds=IDLE_SECONDS,
+                )
+                # The environment has been asked already; .netrc shall not put its own key in place of ours.
+                self._client = httpx.Client(transport=transport, headers=headers_for(self._server), trust_env=False)
+            return self._client
+
+
+def _beginning(response: httpx.Response) -> bytes:
+    """As much of a refusal's body as is worth reading."""
+    body = b""
+    for data in response.iter_bytes():
+        body += data
+        if len(body) >= MAX_ERROR_BYTES:
+            break
+    return body[:MAX_ERROR_BYTES]
