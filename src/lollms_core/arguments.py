@@ -174,6 +174,9 @@ class Arguments:
     def _checked(self, request: GenerationRequest, kind: Capability) -> GenerationRequest:
         """`request` if this binding and model can do what it asks, its images read.
 
+        A binding that has checks of its own (its options, say) extends this: here misuse is raised before anything
+        is sent, also by the methods that return other errors.
+
         Raises:
             CapabilityNotSupported, ImageError: otherwise.
         """
