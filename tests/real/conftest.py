@@ -216,11 +216,13 @@ def binding(backend: Backend, opener: Opener, request: pytest.FixtureRequest) ->
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if "LOLLMS_REAL" not in os.environ:
+        return
     outcomes: dict[str, Counter[str]] = {backend.name: Counter() for backend in BACKENDS}
     run: dict[str, list[str]] = {backend.name: [] for backend in BACKENDS}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
-            matched = re.search(r"::test_(\w+)\[([^\]]*)\]$", report.nodeid)
+            matched = re.search(r"tests/real/.*::test_(\w+)\[([^\]]*)\]$", report.nodeid)
             if matched is None or matched[2] not in outcomes or (outcome == "passed" and report.when != "call"):
                 continue
             outcomes[matched[2]][outcome] += 1

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -445,6 +446,31 @@ async def test_many_tasks(server: Server, make: Make) -> None:
     async with make() as binding:
         answers = await asyncio.gather(*(binding.achat(f"n{number}") for number in range(100)))
     assert [answer.text for answer in answers] == [f"n{number}" for number in range(100)]
+    assert server.paths().count("/api/show") == 1
+
+
+async def test_a_task_that_is_cancelled_while_others_wait_for_its_question(server: Server, make: Make) -> None:
+    asked = threading.Event()
+    server.on("/api/show", [asked.set, server.hold], whole(SHOW))
+    async with make() as binding:
+        first = asyncio.create_task(binding.achat("hi"))
+        await asyncio.to_thread(asked.wait, 10)
+        others = [asyncio.create_task(binding.achat("hi")) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(BackendTimeout):
+            await binding.achat("hi", deadline=0.05)
+        first.cancel()
+        assert [answer.text for answer in await asyncio.gather(*others)] == ["Hello"] * 3
+
+
+async def test_a_blocking_call_in_an_event_loop_does_not_wait_for_it(server: Server, make: Make) -> None:
+    asked = threading.Event()
+    server.on("/api/show", [asked.set, server.hold], whole(SHOW))
+    async with make() as binding:
+        task = asyncio.create_task(binding.achat("hi"))
+        await asyncio.to_thread(asked.wait, 10)
+        assert binding.get_model_info()["architecture"] == "llama"
+        task.cancel()
 
 
 def test_many_event_loops(server: Server, make: Make) -> None:

@@ -20,7 +20,7 @@ from lollms_core import (
 from lollms_ollama import steps
 from lollms_ollama.calls import Call
 from lollms_ollama.facts import ModelFacts
-from lollms_ollama.steps import Steps, Work
+from lollms_ollama.steps import Steps, Wait, Work
 from lollms_ollama.vocabulary_store import VocabularyStore
 
 FACTS = ModelFacts("llama3.2", SHOW)
@@ -44,6 +44,7 @@ class Play:
                 return end.value
             error = None
             try:
+                assert not isinstance(step, Wait)
                 answer = step.run() if isinstance(step, Work) else self.answer(step)
             except LollmsError as raised:
                 error = raised

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 from lollms_core import (
-    BackendUnavailable,
     Capability,
     CapabilityNotSupported,
     EmbedRequest,
@@ -20,25 +20,23 @@ from lollms_core import (
     GenerationRequest,
     LollmsError,
 )
-from lollms_core.control import Control
 from lollms_core.messages import has_images
 from lollms_ollama import calls, steps
 from lollms_ollama.address import server
-from lollms_ollama.answers import AnswerReader, parse, vectors
+from lollms_ollama.answers import AnswerReader, vectors
+from lollms_ollama.asker import Asker
 from lollms_ollama.calls import Call
-from lollms_ollama.exchange import Exchange, Limits
+from lollms_ollama.exchange import Limits
 from lollms_ollama.facts import CAPABILITIES, ModelFacts, listed, loaded_entry
-from lollms_ollama.http_sync import SyncHttp
 from lollms_ollama.options import OllamaOptions, check_options
 from lollms_ollama.probe import has_models
-from lollms_ollama.steps import Steps, Work
+from lollms_ollama.steps import Steps, Wait
 from lollms_ollama.vocabulary_store import VocabularyStore
 
 __all__ = ["OllamaBinding"]
 
 _log = logging.getLogger(__name__)
 
-_Result = TypeVar("_Result")
 
 _EMBED_BATCH = 64
 """Texts that are sent for their vectors in one request."""
@@ -112,12 +110,11 @@ class OllamaBinding(EventBinding):
         self._who = f"{binding_name} at {self._server.url}"
         if not self._server.verify:
             _log.warning("%s: the server's certificate is not checked (verify_ssl_certificate=False)", self._who)
-        self._http = SyncHttp(self._server)
-        self._async_http: Any = None
-        self._lock = threading.Lock()
+        self._asker = Asker(self._server, self._who)
         self._fetching = threading.Lock()  # one vocabulary is fetched at a time
         self._store = VocabularyStore(None if cache_folder is None else Path(cache_folder))
         self._facts: dict[str, ModelFacts] = {}
+        self._asked: dict[tuple[Any, str], Any] = {}  # by event loop and model, while the answer is awaited
         self._picked: str | None = None  # the model that is used as none is named
 
     @classmethod
@@ -134,9 +131,8 @@ class OllamaBinding(EventBinding):
 
     def _events(self, request: GenerationRequest) -> Iterator[Event]:
         limits = self._limits(request)
-        call = self._run_steps(self._prepared(request), limits, request.control)
-        exchange = Exchange(self._server, self._who, call, limits)
-        with self._http.open(exchange, request.control) as response:
+        call = self._asker.run(self._prepared(request), limits, request.control)
+        with self._asker.open(call, limits, request.control) as response:
             reader = self._reader(call, response.content_type)
             for data in response.pieces():
                 yield from reader.feed(data)
@@ -147,9 +143,8 @@ class OllamaBinding(EventBinding):
 
     async def _aevents(self, request: GenerationRequest) -> AsyncIterator[Event]:
         limits = self._limits(request)
-        call = await self._arun_steps(self._prepared(request), limits)
-        exchange = Exchange(self._server, self._who, call, limits)
-        async with self._ahttp().open(exchange) as response:
+        call = await self._asker.arun(self._prepared(request), limits)
+        async with self._asker.aopen(call, limits) as response:
             reader = self._reader(call, response.content_type)
             async for data in response.pieces():
                 for event in reader.feed(data):
@@ -162,11 +157,11 @@ class OllamaBinding(EventBinding):
 
     def _embed(self, request: EmbedRequest) -> list[list[float]]:
         check_options(request.options)
-        return self._run_steps(self._embedded(request), self._limits(request), request.control)
+        return self._asker.run(self._embedded(request), self._limits(request), request.control)
 
     async def _aembed(self, request: EmbedRequest) -> list[list[float]]:
         check_options(request.options)
-        return await self._arun_steps(self._embedded(request), self._limits(request))
+        return await self._asker.arun(self._embedded(request), self._limits(request))
 
     def _prepared(self, request: GenerationRequest) -> Steps[Call]:
         """The request for the answer, after what must be known of the model."""
@@ -218,9 +213,9 @@ class OllamaBinding(EventBinding):
         if model is None:
             return self.capabilities
         facts = self._facts.get(model)
-        if facts is None and not _in_event_loop():
+        if facts is None and _running_loop() is None:
             limits = self._limits_once()
-            facts = self._run_steps(self._facts_if_any(model), limits, None)
+            facts = self._asker.run(self._facts_if_any(model), limits, None)
         return self.capabilities if facts is None else facts.capabilities & self.capabilities
 
     # Tokens -----------------------------------------------------------------------------------------------
@@ -259,7 +254,7 @@ class OllamaBinding(EventBinding):
 
     def _tokenizer(self) -> Any:
         with self._fetching:
-            return self._run_steps(self._vocabulary(), self._limits_of({}), None)
+            return self._asker.run(self._vocabulary(), self._limits_of({}), None)
 
     def _vocabulary(self) -> Steps[Any]:
         model = yield from self._model(None)
@@ -283,7 +278,7 @@ class OllamaBinding(EventBinding):
         """
         info = {**super().get_model_info(), "host_address": self._server.url}
         try:
-            info.update(self._run_steps(self._info(), self._limits_once(), None))
+            info.update(self._asker.run(self._info(), self._limits_once(), None))
         except LollmsError as error:
             _log.info("%s: nothing is known of the model now: %s", self._who, error)
         return info
@@ -320,7 +315,7 @@ class OllamaBinding(EventBinding):
         Raises:
             LollmsError: the server cannot be asked.
         """
-        return self._run_steps(self._listed(), self._limits_of({}), None)
+        return self._asker.run(self._listed(), self._limits_of({}), None)
 
     def _listed(self) -> Steps[list[dict[str, Any]]]:
         return listed((yield calls.TAGS))
@@ -341,7 +336,7 @@ class OllamaBinding(EventBinding):
         if not isinstance(model_name, str):
             raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
         try:
-            self._run_steps(steps.load(model_name, self.defaults), self._limits_of(self.defaults), None)
+            self._asker.run(steps.load(model_name, self.defaults), self._limits_of(self.defaults), None)
         except LollmsError as error:
             self.last_error = str(error)
             _log.warning("the binding %r cannot load %r: %s", self.binding_name, model_name, error)
@@ -358,16 +353,12 @@ class OllamaBinding(EventBinding):
     def close(self) -> None:
         """Cancel what runs and close all connections; closing twice is fine."""
         super().close()
-        self._http.close()
-        if self._async_http is not None:
-            self._async_http.close()
+        self._asker.close()
 
     async def aclose(self) -> None:
         """:meth:`close` for asyncio; the connections of this event loop are closed when it returns."""
         super().close()
-        self._http.close()
-        if self._async_http is not None:
-            await self._async_http.aclose()
+        await self._asker.aclose()
 
     # What is known of models ------------------------------------------------------------------------------
 
@@ -378,11 +369,31 @@ class OllamaBinding(EventBinding):
         return model
 
     def _known_facts(self, model: str, *, fresh: bool = False) -> Steps[ModelFacts]:
+        loop = _running_loop()
         facts = self._facts.get(model)
+        if facts is None and loop is not None and (loop, model) in self._asked:
+            # Of many tasks that begin together one asks for all.
+            yield Wait(self._asked[loop, model])
+            facts = self._facts.get(model)
         if facts is None or fresh:
-            facts = yield from steps.facts_of(model)
+            with self._asking(loop, model):
+                facts = yield from steps.facts_of(model)
             self._facts[model] = facts
         return facts
+
+    @contextlib.contextmanager
+    def _asking(self, loop: Any, model: str) -> Iterator[None]:
+        if loop is None or (loop, model) in self._asked:
+            yield
+            return
+        from asyncio import Event as Answered
+
+        answered = self._asked[loop, model] = Answered()
+        try:
+            yield
+        finally:
+            del self._asked[loop, model]
+            answered.set()
 
     def _facts_if_any(self, model: str) -> Steps[ModelFacts | None]:
         """The facts, None if the server cannot tell them: its error comes with the request itself."""
@@ -393,63 +404,6 @@ class OllamaBinding(EventBinding):
             return None
 
     # Running ----------------------------------------------------------------------------------------------
-
-    def _run_steps(self, procedure: Steps[_Result], limits: Limits, control: Control | None) -> _Result:
-        """The result of `procedure`, in this thread."""
-        try:
-            step = next(procedure)
-            while True:
-                try:
-                    answer = self._step(step, limits, control)
-                except LollmsError as error:
-                    step = procedure.throw(error)
-                else:
-                    step = procedure.send(answer)
-        except StopIteration as end:
-            result: _Result = end.value
-            return result
-
-    def _step(self, step: Call | Work, limits: Limits, control: Control | None) -> Any:
-        if isinstance(step, Work):
-            return step.run()
-        self._ensure_open()
-        exchange = Exchange(self._server, self._who, step, limits)
-        return parse(self._http.fetch(exchange, control), self._who)
-
-    async def _arun_steps(self, procedure: Steps[_Result], limits: Limits) -> _Result:
-        """The same in an event loop."""
-        try:
-            step = next(procedure)
-            while True:
-                try:
-                    answer = await self._astep(step, limits)
-                except LollmsError as error:
-                    step = procedure.throw(error)
-                else:
-                    step = procedure.send(answer)
-        except StopIteration as end:
-            result: _Result = end.value
-            return result
-
-    async def _astep(self, step: Call | Work, limits: Limits) -> Any:
-        if isinstance(step, Work):
-            import asyncio
-
-            return await asyncio.to_thread(step.run)
-        self._ensure_open()
-        return parse(await self._ahttp().fetch(Exchange(self._server, self._who, step, limits)), self._who)
-
-    def _ahttp(self) -> Any:
-        with self._lock:
-            if self._async_http is None:
-                from lollms_ollama.http_async import AsyncHttp
-
-                self._async_http = AsyncHttp(self._server)
-            return self._async_http
-
-    def _ensure_open(self) -> None:
-        if self._closed:
-            raise BackendUnavailable(f"the binding {self.binding_name!r} is closed; create a new one")
 
     def _limits(self, request: GenerationRequest | EmbedRequest) -> Limits:
         if isinstance(request, GenerationRequest):
@@ -465,12 +419,12 @@ class OllamaBinding(EventBinding):
         return Limits.of({**self.defaults, "retries": 0}, timeout=self.defaults.get("timeout"))
 
 
-def _in_event_loop() -> bool:
+def _running_loop() -> Any:
+    """The event loop of this thread, None if there is none."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
-        return False
+        return None
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return None

@@ -2,7 +2,7 @@
 
 Each is a generator. It yields a :class:`Call` and gets the parsed answer, or yields a :class:`Work` (something
 that takes the CPU a while) and gets its result; what goes wrong is raised at the ``yield``. The binding runs
-them with its blocking transport or, unchanged, with its asyncio one.
+them with its blocking transport or, unchanged, with its asyncio one; there one may also :class:`Wait`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,28 @@ import logging
 import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from lollms_core import CapabilityNotSupported, ContextOverflow, GenerationRequest, LollmsError, ModelNotFound
 from lollms_ollama.calls import PS, TAGS, VERSION, Call, contents, loading, show
 from lollms_ollama.facts import ModelFacts, loaded_entry, newest
 from lollms_ollama.vocabulary_store import VocabularyStore
 
-__all__ = ["Steps", "Work", "check_context", "context_size", "facts_of", "load", "pick_model", "vocabulary"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = [
+    "Step",
+    "Steps",
+    "Wait",
+    "Work",
+    "check_context",
+    "context_size",
+    "facts_of",
+    "load",
+    "pick_model",
+    "vocabulary",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +46,15 @@ class Work:
     run: Callable[[], Any]
 
 
-Steps: TypeAlias = Generator[Call | Work, Any, T]
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Until somebody else's question has been answered; only yielded in an event loop."""
+
+    answered: asyncio.Event
+
+
+Step: TypeAlias = Call | Work | Wait
+Steps: TypeAlias = Generator[Step, Any, T]
 
 _OLD_DEFAULT: Final = 2048
 # Until 0.5.12 the context was 2048 tokens unless a request or a Modelfile asked for another; from then on
