@@ -37,7 +37,6 @@ __all__ = ["OllamaBinding"]
 
 _log = logging.getLogger(__name__)
 
-
 _EMBED_BATCH = 64
 """Texts that are sent for their vectors in one request."""
 
@@ -377,8 +376,7 @@ class OllamaBinding(EventBinding):
             facts = self._facts.get(model)
         if facts is None or fresh:
             with self._asking(loop, model):
-                facts = yield from steps.facts_of(model)
-            self._facts[model] = facts
+                facts = self._facts[model] = yield from steps.facts_of(model)
         return facts
 
     @contextlib.contextmanager
