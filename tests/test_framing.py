@@ -91,6 +91,17 @@ def test_invalid_utf8(data: bytes) -> None:
         ndjson([b"\xff"])
 
 
+def test_good_records_before_a_bad_one_are_not_lost() -> None:
+    records = NdjsonDecoder().feed(b'{"a": 1}\n\xff\n')
+    assert next(records) == '{"a": 1}'
+    with pytest.raises(ProtocolError):
+        next(records)
+    events = SseDecoder().feed(b"data: a\n\ndata: \xff\n\n")
+    assert next(events).data == "a"
+    with pytest.raises(ProtocolError):
+        next(events)
+
+
 def test_records_are_bounded() -> None:
     assert ndjson([b"x" * 10 + b"\n"], max_bytes=10) == (["x" * 10], None)
     for pieces in every_cut(b"ok\n" + b"x" * 11 + b"\n"):

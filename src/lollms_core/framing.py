@@ -1,15 +1,17 @@
 """Bytes from the wire to records: NDJSON lines and server-sent events, bounded, the same at every split.
 
 Both decoders are sans-I/O: ``feed(data)`` gives the records that `data` completes, ``close()`` what the end
-of the stream leaves. Lines end with LF, CR or CRLF and with nothing else (str.splitlines would also split at
-U+0085 and U+2028, which JSON allows inside strings); a byte order mark at the start is dropped once.
+of the stream leaves. What feed gives is to be iterated to its end before the next feed; a bad record raises
+there, after the good ones before it. Lines end with LF, CR or CRLF and with nothing else (str.splitlines
+would also split at U+0085 and U+2028, which JSON allows inside strings); a byte order mark at the start is
+dropped once.
 
 Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html, section 9.2.6.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -101,13 +103,14 @@ class NdjsonDecoder:
     def __init__(self, max_bytes: int = MAX_RECORD_BYTES) -> None:
         self._lines = _Lines(max_bytes)
 
-    def feed(self, data: bytes) -> list[str]:
+    def feed(self, data: bytes) -> Iterator[str]:
         """The records that `data` completes.
 
         Raises:
             ProtocolError: a record is too long or no UTF-8.
         """
-        return [_text(line) for line in self._lines.feed(data) if line and not line.isspace()]
+        lines = self._lines.feed(data)
+        return (_text(line) for line in lines if line and not line.isspace())
 
     def close(self) -> str | None:
         """The record after the last line's end, None if there is none; it may be cut off anywhere.
@@ -156,17 +159,19 @@ class SseDecoder:
         self._event = ""
         self._id: str | None = None
 
-    def feed(self, data: bytes) -> list[ServerSentEvent]:
+    def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
         """The events that `data` completes.
 
         Raises:
             ProtocolError: an event is too long or no UTF-8.
         """
-        events: list[ServerSentEvent] = []
-        for line in self._lines.feed(data):
+        return self._events(self._lines.feed(data))
+
+    def _events(self, lines: list[bytes]) -> Iterator[ServerSentEvent]:
+        for line in lines:
             if not line:
                 if self._data:
-                    events.append(self._whole(_text))
+                    yield self._whole(_text)
                 self._event = ""
             elif line.startswith(b"data:"):
                 # One space after the colon belongs to the format.
@@ -174,8 +179,7 @@ class SseDecoder:
             else:
                 error = self._other_field(line)
                 if error is not None:
-                    events.append(error)
-        return events
+                    yield error
 
     def close(self) -> ServerSentEvent | None:
         """The event that lacks its empty line, None if there is none; it may be cut off anywhere.

@@ -59,15 +59,17 @@ class AnswerReader:
         """
         if self.done:
             return
-        try:
-            records = self._decoder.feed(data)
-        except ProtocolError as error:
-            raise ProtocolError(f"{self._who}: {error}") from error
-        for record in records:
+        for record in self._records(data):
             found = parse(record, self._who, self._content_type)
             yield from self._events(found)
             if found.get("done"):
                 return
+
+    def _records(self, data: bytes) -> Iterator[str]:
+        try:
+            yield from self._decoder.feed(data)
+        except ProtocolError as error:
+            raise ProtocolError(f"{self._who}: {error}") from error
 
     def close(self) -> Iterator[Event]:
         """The events of a last record without a line end.
