@@ -248,7 +248,7 @@ class TestChat:
         assert binding.calls[0]["split"] is False
 
     @pytest.mark.parametrize(
-        "fields", [{"tools": [{"type": "function"}]}, {"response_format": {"type": "object"}}, {"think": True}]
+        "fields", [{"tools": [{"name": "look_up"}]}, {"response_format": {"type": "object"}}, {"think": True}]
     )
     def test_what_it_lacks_raises(self, fields: dict[str, Any]) -> None:
         binding = EightMethods()

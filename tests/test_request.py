@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lollms_core.control import Control
 from lollms_core.errors import UnsupportedParameter
 from lollms_core.request import PARAMETERS, REQUEST_FIELDS, EmbedRequest, GenerationRequest
+from lollms_core.tools import Tool
 
 
 @pytest.mark.parametrize(
@@ -53,9 +54,9 @@ def test_bad_values_name_the_parameter(fields: dict[str, Any], error: type[Excep
 
 
 def test_frozen_and_normalised() -> None:
-    request = GenerationRequest(prompt="x", stop="a", logit_bias={1: 2}, tools=[{}], metadata={"a": 1})  # type: ignore[arg-type]
+    request = GenerationRequest(prompt="x", stop="a", logit_bias={1: 2}, tools=[{"name": "f"}], metadata={"a": 1})  # type: ignore[arg-type]
     assert request.stop == ("a",)
-    assert request.tools == ({},)
+    assert request.tools == (Tool("f"),)
     with pytest.raises(dataclasses.FrozenInstanceError):
         request.stop = None  # type: ignore[misc]
     with pytest.raises(TypeError):
@@ -100,6 +101,22 @@ def test_a_system_prompt_joins_the_messages_own() -> None:
 def test_the_sets_of_names_fit() -> None:
     assert PARAMETERS < REQUEST_FIELDS
     assert {"prompt", "messages", "control", "options"}.isdisjoint(REQUEST_FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("given_choice", "kept", "name"),
+    [
+        ("auto", "auto", None),
+        ("none", "none", None),
+        ("required", "required", None),
+        ("look_up", {"type": "function", "function": {"name": "look_up"}}, "look_up"),
+        (Tool("look_up"), {"type": "function", "function": {"name": "look_up"}}, "look_up"),
+        ({"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "f"}}, "f"),
+    ],
+)
+def test_tool_choice(given_choice: Any, kept: Any, name: str | None) -> None:
+    request = GenerationRequest(prompt="x", tool_choice=given_choice)
+    assert (request.tool_choice, request.chosen_tool) == (kept, name)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(REQUEST_FIELDS)), st.none() | st.floats() | st.integers() | st.text()))

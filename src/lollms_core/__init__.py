@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lollms_core.events import ReasoningDelta as ReasoningDelta
     from lollms_core.events import TextDelta as TextDelta
     from lollms_core.events import Timings as Timings
+    from lollms_core.events import TokenLogprob as TokenLogprob
     from lollms_core.events import ToolCall as ToolCall
     from lollms_core.events import Usage as Usage
     from lollms_core.hookspecs import hookimpl as hookimpl
@@ -48,10 +49,14 @@ if TYPE_CHECKING:
     from lollms_core.messages import split_discussion as split_discussion
     from lollms_core.middleware import Middleware as Middleware
     from lollms_core.middleware import Retry as Retry
+    from lollms_core.pulling import AsyncPullStream as AsyncPullStream
+    from lollms_core.pulling import PullStream as PullStream
     from lollms_core.request import EmbedRequest as EmbedRequest
     from lollms_core.request import GenerationRequest as GenerationRequest
+    from lollms_core.response_format import ResponseFormat as ResponseFormat
     from lollms_core.stream import AsyncStream as AsyncStream
     from lollms_core.stream import Stream as Stream
+    from lollms_core.tools import Tool as Tool
 
 __version__ = "0.1.0"
 
@@ -91,6 +96,7 @@ _HOMES = {
         "ReasoningDelta",
         "TextDelta",
         "Timings",
+        "TokenLogprob",
         "ToolCall",
         "Usage",
     ),
@@ -98,8 +104,11 @@ _HOMES = {
     "manager": ("LollmsLLMBindingManager",),
     "messages": ("Image", "join_discussion", "split_discussion"),
     "middleware": ("Middleware", "Retry"),
+    "pulling": ("AsyncPullStream", "PullStream"),
     "request": ("EmbedRequest", "GenerationRequest"),
+    "response_format": ("ResponseFormat",),
     "stream": ("AsyncStream", "Stream"),
+    "tools": ("Tool",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -187,6 +187,7 @@ class Arguments:
             needs.append(Capability.VISION)
         if request.tools:
             needs.append(Capability.TOOLS)
+        _check_tool_choice(request)
         if request.response_format is not None:
             needs.append(Capability.JSON_SCHEMA)
         if request.think:
@@ -233,3 +234,21 @@ class Arguments:
                 told.add(name)
                 _log.warning("the binding %r has no use for %s and ignores it", self.binding_name, name)
         return ignored
+
+
+def _check_tool_choice(request: GenerationRequest) -> None:
+    """Whether the tools that must be called are there.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if request.tool_choice in (None, "auto", "none"):
+        return
+    names = [tool.name for tool in request.tools or ()]
+    if not names:
+        raise ValueError("tool_choice asks for a tool to be called, but there are no tools")
+    chosen = request.chosen_tool
+    if chosen is not None and chosen not in names:
+        raise ValueError(
+            f"tool_choice names the tool {chosen!r}, which is not among tools.{close_names(chosen, names)}"
+        )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
+from lollms_core.control import Control
 from lollms_core.events import Completion, Event
 from lollms_core.generation import Emit, Generation, Pushed, Sink
 from lollms_core.request import GenerationRequest
 
-__all__ = ["apull", "apush"]
+__all__ = ["CancellableWait", "apull", "apush"]
+
+_E = TypeVar("_E", bound=Event)
 
 
 async def apush(
@@ -40,7 +43,7 @@ async def apull(
     generation: Generation, source: Callable[[GenerationRequest], AsyncIterable[Event]]
 ) -> AsyncIterator[Event]:
     """The caller's events of a backend that we iterate asynchronously."""
-    wait = _CancellableWait(generation.request)
+    wait = CancellableWait(generation.request)
     try:
         again = True
         while again:
@@ -73,14 +76,14 @@ async def _aclose(events: Any) -> None:
         await aclose()
 
 
-class _CancellableWait:
+class CancellableWait:
     """Waits for a backend's next event, and stops waiting when the request is cancelled from anywhere.
 
     The task is only cancelled while it waits here: between events it runs the caller's own code. As in
     asyncio.timeout, our own cancellation is taken back (uncancel), and one from outside goes through.
     """
 
-    def __init__(self, request: GenerationRequest) -> None:
+    def __init__(self, request: GenerationRequest | Control) -> None:
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Task[Any] | None = None
@@ -99,7 +102,7 @@ class _CancellableWait:
             self._interrupted = True
             self._waiting.cancel()
 
-    async def next(self, events: AsyncIterator[Event]) -> Event | None:
+    async def next(self, events: AsyncIterator[_E]) -> _E | None:
         """The next event; None at the end, and when the request is cancelled."""
         if self._request.cancelled:
             return None

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from lollms_core import messages as discussions
-from lollms_core.arguments import Arguments, StreamingCallback
+from lollms_core.arguments import StreamingCallback
 from lollms_core.capabilities import Capability
 from lollms_core.control import Control
 from lollms_core.embedding import Embedding, aembed_through, embed_keywords
@@ -24,6 +24,7 @@ from lollms_core.events import Completion, Event
 from lollms_core.generation import Emit, Generation, as_backend_error, pull, push
 from lollms_core.messages import AI_KEYWORD, USER_KEYWORD, ImageSource, Message
 from lollms_core.middleware import Attached, Chain
+from lollms_core.model_care import ModelCare
 from lollms_core.outermost import inside, is_inside, wrap_own_methods
 from lollms_core.request import EmbedRequest, GenerationRequest
 from lollms_core.stream import AsyncStream, Stream
@@ -49,7 +50,7 @@ class HookSource(Protocol):
         ...
 
 
-class LollmsLLMBinding(Arguments, ABC):
+class LollmsLLMBinding(ModelCare, ABC):
     """One backend.
 
     Args:
@@ -138,20 +139,66 @@ class LollmsLLMBinding(Arguments, ABC):
 
     # Derived from them ----------------------------------------------------------------------------------
 
-    def chat(self, messages: Sequence[Mapping[str, Any]] | str, **fields: Any) -> Completion:
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]] | str,
+        *,
+        run_tools: bool = False,
+        max_rounds: int = 8,
+        **fields: Any,
+    ) -> Completion:
         """The answer to a conversation; a str is one user message.
 
-        `fields` are request fields (see :class:`GenerationRequest`) and the binding's own options.
+        Args:
+            messages: the conversation, in OpenAI's form.
+            run_tools: whether the functions among ``tools`` are called when the model asks for it, and their results
+                given back to it until it answers. What a function raises is told to the model as text. The messages
+                of these rounds are in ``Completion.messages``.
+            max_rounds: how often the model is asked then. The last answer may still have ``tool_calls``, which were
+                not run.
+            **fields: request fields (see :class:`GenerationRequest`) and the binding's own options; ``deadline`` is
+                for all rounds together, and a ``tool_choice`` that makes the model call is for the first.
 
         Raises:
             LollmsError: what went wrong at the backend, the text so far in ``partial``.
             TypeError, ValueError: misuse, before anything is sent.
         """
-        return self._run(self._chat_request(messages, fields), None)
+        request = self._chat_request(messages, fields)
+        if not run_tools:
+            return self._run(request, None)
+        from lollms_core.tool_rounds import ToolRounds, check_sync, run_rounds
 
-    async def achat(self, messages: Sequence[Mapping[str, Any]] | str, **fields: Any) -> Completion:
-        """:meth:`chat` for asyncio; cancelling the task ends the request at the backend."""
-        return await self._arun(self._chat_request(messages, fields), None)
+        rounds = ToolRounds(request, max_rounds)
+        check_sync(rounds)
+        self._holds(request.control)
+        try:
+            return run_rounds(rounds, lambda request: self._run(request, None))
+        finally:
+            self._ends(request.control)
+
+    async def achat(
+        self,
+        messages: Sequence[Mapping[str, Any]] | str,
+        *,
+        run_tools: bool = False,
+        max_rounds: int = 8,
+        **fields: Any,
+    ) -> Completion:
+        """:meth:`chat` for asyncio; cancelling the task ends the request at the backend.
+
+        With `run_tools`, functions may be coroutine functions too, and those of one round run at the same time.
+        """
+        request = self._chat_request(messages, fields)
+        if not run_tools:
+            return await self._arun(request, None)
+        from lollms_core.tool_rounds import ToolRounds, arun_rounds
+
+        rounds = ToolRounds(request, max_rounds)
+        self._holds(request.control)
+        try:
+            return await arun_rounds(rounds, lambda request: self._arun(request, None))
+        finally:
+            self._ends(request.control)
 
     def stream(self, messages: Sequence[Mapping[str, Any]] | str, **fields: Any) -> Stream:
         """The events of the answer as they come. Arguments are checked now; it connects at the first event.
@@ -329,11 +376,14 @@ class LollmsLLMBinding(Arguments, ABC):
                     break
         return generation.completion
 
-    def _begins(self, request: GenerationRequest | EmbedRequest) -> Chain | None:
-        """A request starts: it can be cancelled from now on, and gets its middlewares."""
+    def _holds(self, control: Control) -> None:
         if self._closed:
             raise BackendUnavailable(f"the binding {self.binding_name!r} is closed; create a new one")
-        self.__dict__.setdefault("_in_flight", set()).add(request.control)
+        self.__dict__.setdefault("_in_flight", set()).add(control)
+
+    def _begins(self, request: GenerationRequest | EmbedRequest) -> Chain | None:
+        """A request starts: it can be cancelled from now on, and gets its middlewares."""
+        self._holds(request.control)
         if not self._hooks or is_inside(self):
             return None
         attached = self._hooks.middlewares(request)

@@ -32,7 +32,7 @@ all other methods raise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = [
@@ -68,9 +68,11 @@ class LollmsError(Exception):
 
     Attributes:
         partial: the text that had arrived before the failure, "" if none.
+        earlier: where ``chat`` was running tools, the messages of the rounds before the failure.
     """
 
     partial: str = ""
+    earlier: Sequence[dict[str, Any]] = ()
 
     def __init__(self, message: str = "", *, partial: str = "") -> None:
         super().__init__(message)

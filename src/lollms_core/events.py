@@ -20,6 +20,7 @@ __all__ = [
     "ReasoningDelta",
     "TextDelta",
     "Timings",
+    "TokenLogprob",
     "ToolCall",
     "Usage",
 ]
@@ -97,6 +98,20 @@ class ToolCall(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob(Event):
+    """The natural logarithm of a sampled token's probability; comes with the text that the token is part of.
+
+    ``top`` holds the most likely tokens at this place with theirs, the likeliest first; () unless asked for.
+    ``token`` is the token's text; of a token that is no whole character, ``bytes`` are its bytes.
+    """
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+    bytes: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Usage(Event):
     """Tokens of this generation; None where nobody knows.
 
@@ -156,13 +171,25 @@ class Timings:
 class Completion:
     """A finished (or interrupted) answer; ``str(completion)`` is its text.
 
-    ``ignored`` names the parameters that were set and that this backend has no use for.
+    Attributes:
+        text: the answer.
+        reasoning: the model's thinking, which is not part of it.
+        tool_calls: what the model wants called; with ``run_tools`` those that were not run.
+        parsed: the object that ``response_format`` asked for; None without it.
+        logprobs: one for each token of the answer, if they were asked for.
+        usage: tokens; with ``run_tools`` the sum over all rounds.
+        timings: seconds; with ``run_tools`` ``total`` is that of all rounds.
+        ignored: the parameters that were set and that this backend has no use for.
+        raw: the backend's last record as it came, for debugging.
+        provider: opaque data that the backend wants back with this answer.
+        earlier: with ``run_tools``, the messages of the rounds before this answer.
     """
 
     text: str = ""
     reasoning: str = ""
     tool_calls: list[ToolCall] = field(default_factory=list)
     parsed: Any = None
+    logprobs: list[TokenLogprob] = field(default_factory=list, repr=False)
     finish_reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
     model: str | None = None
@@ -171,6 +198,7 @@ class Completion:
     ignored: tuple[str, ...] = ()
     raw: Any = field(default=None, repr=False)
     provider: Mapping[str, Any] | None = field(default=None, repr=False)
+    earlier: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     def __str__(self) -> str:
         return self.text
@@ -187,3 +215,8 @@ class Completion:
         if self.provider:
             message["provider"] = dict(self.provider)
         return message
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """All that this answer adds to the conversation: the rounds of ``run_tools``, then :attr:`message`."""
+        return [*self.earlier, self.message]

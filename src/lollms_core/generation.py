@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from lollms_core.errors import BackendError, BackendTimeout, LollmsError, StreamInterrupted
+from lollms_core.errors import BackendError, BackendTimeout, InvalidOutput, LollmsError, StreamInterrupted
 from lollms_core.events import (
     Completion,
     Event,
@@ -19,11 +19,13 @@ from lollms_core.events import (
     ReasoningDelta,
     TextDelta,
     Timings,
+    TokenLogprob,
     ToolCall,
     Usage,
 )
 from lollms_core.middleware import Chain, Retry
 from lollms_core.request import GenerationRequest
+from lollms_core.thinking import ThinkSplitter
 
 __all__ = ["Emit", "Generation", "Pushed", "Sink", "as_backend_error", "close_events", "pull", "push"]
 
@@ -90,6 +92,9 @@ class Generation:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._tool_calls: list[ToolCall] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._parsed: Any = None
+        self._thinking: ThinkSplitter | None = ThinkSplitter()  # None once it can have nothing more to do
         self._usage = Usage()
         self._finish: Finish | None = None  # as the caller got it
         self._backend_finish: Finish | None = None
@@ -129,6 +134,24 @@ class Generation:
         if self._until is not None and time.perf_counter() > self._until:
             late = BackendTimeout(f"the answer took longer than the deadline of {self.request.deadline:g} s")
             raise self._ruled(late)
+        if self._thinking is None:
+            return self._pass(event)
+        return [passed for part in self._without_tags(event) for passed in self._pass(part)]
+
+    def _without_tags(self, event: Event) -> Sequence[Event]:
+        """`event`, or what it is once thinking that is written into the text is cut out."""
+        assert self._thinking is not None
+        if isinstance(event, TextDelta):
+            events = self._thinking.feed(event.text)
+            if self._thinking.settled:
+                self._thinking = None
+            return events
+        if isinstance(event, (Finish, ToolCall)):
+            return [*self._thinking.flush(), event]
+        return (event,)
+
+    def _pass(self, event: Event) -> Sequence[Event]:
+        """What the middlewares leave of `event`, which is what the caller gets."""
         if self._chain is None:
             self._add(event)
             self._delivered = True
@@ -151,10 +174,33 @@ class Generation:
 
         Raises:
             StreamInterrupted: it never said that the answer is complete, and nobody cancelled.
+            InvalidOutput: the answer is not what ``response_format`` asked for.
         """
         if self._backend_finish is None and not self.request.cancelled:
             raise StreamInterrupted("the backend's answer ended without its end marker")
+        if self.request.response_format is not None and not self.request.cancelled:
+            self._parsed = self._parse()
         self._end(None)
+
+    def _parse(self) -> Any:
+        """The object that the answer's text is; None where it asks for tools instead.
+
+        Raises:
+            InvalidOutput: it is none, or not whole.
+        """
+        wanted = self.request.response_format
+        assert wanted is not None
+        completion = self.completion
+        reasons = {
+            "length": "it was cut off by the limit of its length (n_predict, ctx_size)",
+            "content_filter": "the backend's content filter ended it",
+        }
+        reason = reasons.get(completion.finish_reason)
+        if reason is not None:
+            raise InvalidOutput(
+                f"the answer does not satisfy the schema {wanted.name!r}: {reason}", text=completion.text, reason=reason
+            )
+        return None if completion.tool_calls else wanted.parse(completion.text)
 
     def failed(self, exc: Exception) -> bool:
         """Something raised: True to start again, False if the request was cancelled; else it raises.
@@ -188,6 +234,7 @@ class Generation:
 
     def end_with(self, error: BaseException) -> None:
         """End with an error; the text so far goes into its ``partial``."""
+        self._keep_held_back()
         if isinstance(error, LollmsError) and self._text:
             error.partial = "".join(self._text)
         self._reason = "error"
@@ -203,6 +250,7 @@ class Generation:
         if self.ended:
             return
         self.ended = True
+        self._keep_held_back()
         if self._reason is None and self.request.cancelled:
             self._reason = "cancelled"
         if self._begun:
@@ -214,17 +262,29 @@ class Generation:
             if self._on_end is not None:
                 self._on_end()
 
+    def _keep_held_back(self) -> None:
+        """An answer that was left in the middle of what may be a tag: that is part of it all the same."""
+        thinking, self._thinking = self._thinking, None
+        if thinking is not None:
+            for event in thinking.flush():
+                self._add(event)
+
     # What is left ---------------------------------------------------------------------------------------
 
     @property
     def completion(self) -> Completion:
         """What the caller has got until now."""
         finish = self._finish or self._backend_finish or Finish("cancelled" if self.request.cancelled else "stop")
+        reason = self._reason or finish.reason
+        if reason == "stop" and self._tool_calls:
+            reason = "tool_calls"  # some servers say "stop" to both
         return Completion(
             text="".join(self._text),
             reasoning="".join(self._reasoning),
             tool_calls=list(self._tool_calls),
-            finish_reason=self._reason or finish.reason,
+            parsed=self._parsed,
+            logprobs=list(self._logprobs),
+            finish_reason=reason,
             usage=self._usage,
             model=finish.model or self.request.model or self._model,
             id=finish.id,
@@ -244,6 +304,8 @@ class Generation:
             self._reasoning.append(event.text)  # type: ignore[attr-defined]
         elif isinstance(event, ToolCall):
             self._tool_calls.append(event)
+        elif isinstance(event, TokenLogprob):
+            self._logprobs.append(event)
         elif isinstance(event, Usage):
             self._usage = self._usage.updated(event)
         elif isinstance(event, Finish):

@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from lollms_core.control import Control
 from lollms_core.errors import UnsupportedParameter, close_names
 from lollms_core.messages import ImageSource, Message, check_messages
+
+if TYPE_CHECKING:
+    from lollms_core.response_format import ResponseFormat
+    from lollms_core.tools import Tool
 
 __all__ = ["PARAMETERS", "REQUEST_FIELDS", "EmbedRequest", "GenerationRequest"]
 
@@ -62,15 +66,15 @@ class GenerationRequest(_Controlled):
         presence_penalty: any finite number; 0 is off.
         frequency_penalty: any finite number; 0 is off.
         logit_bias: token id to an addition to its logit.
-        logprobs: True, or how many alternatives a token.
+        logprobs: True for the log probability of each token, or how many alternatives to give with it.
         stop: one or several strings that end the answer and are not part of it.
         seed: same seed, same sampling; None or -1 is random.
         n_threads: CPU threads, >= 1.
         ctx_size: context length in tokens, >= 1.
-        think: True, False, "low", "medium" or "high".
-        tools: tool definitions, or Python functions.
-        tool_choice: "auto", "none", "required" or one tool's definition.
-        response_format: a schema that the answer must satisfy.
+        think: whether the model thinks before it answers, or how much: True, False, "low", "medium" or "high".
+        tools: what the model may ask to have called: Python functions, or definitions in OpenAI's form.
+        tool_choice: "auto", "none", "required", or the one tool that must be called (its name will do).
+        response_format: what the answer must be: a JSON schema, a dataclass, a TypedDict or a pydantic model.
         timeout: seconds without a sign of life.
         deadline: seconds in total.
         cache_prompt: whether the backend may reuse an earlier prompt's work.
@@ -104,9 +108,9 @@ class GenerationRequest(_Controlled):
     n_threads: int | None = None
     ctx_size: int | None = None
     think: bool | str | None = None
-    tools: tuple[Any, ...] | None = None
-    tool_choice: Any = None
-    response_format: Any = None
+    tools: tuple[Tool, ...] | None = None
+    tool_choice: str | Mapping[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     timeout: float | None = None
     deadline: float | None = None
     cache_prompt: bool | None = None
@@ -135,6 +139,12 @@ class GenerationRequest(_Controlled):
             if name not in self.__dataclass_fields__:
                 raise UnsupportedParameter(f"a request has no field {name!r}.{close_names(name, REQUEST_FIELDS)}")
         return dataclasses.replace(self, **changes)
+
+    @property
+    def chosen_tool(self) -> str | None:
+        """The name of the one tool that must be called, None if it is not settled which."""
+        choice = self.tool_choice
+        return choice["function"]["name"] if isinstance(choice, Mapping) else None
 
     def to_messages(self) -> list[Message]:
         """The conversation as chat messages: the system prompt, then the messages or the prompt as a user's.
@@ -270,6 +280,25 @@ def _think(name: str, value: Any) -> bool | str:
     raise ValueError(f'{name} must be True, False, "low", "medium" or "high", not {value!r}')
 
 
+# These three are imported where they are used: a request without them needs none of it.
+def _tools(name: str, value: Any) -> tuple[Tool, ...]:
+    from lollms_core.tools import check_tools
+
+    return check_tools(_sequence(name, value))
+
+
+def _tool_choice(_: str, value: Any) -> str | Mapping[str, Any]:
+    from lollms_core.tools import check_tool_choice
+
+    return check_tool_choice(value)
+
+
+def _response_format(_: str, value: Any) -> ResponseFormat:
+    from lollms_core.response_format import ResponseFormat
+
+    return ResponseFormat.of(value)
+
+
 def _messages(_: str, value: Any) -> tuple[Message, ...]:
     return check_messages(value)
 
@@ -302,7 +331,9 @@ _CHECKS: dict[str, _Check] = {
     "stream": _flag,
     "logprobs": _logprobs,
     "think": _think,
-    "tools": _sequence,
+    "tools": _tools,
+    "tool_choice": _tool_choice,
+    "response_format": _response_format,
     "deadline": _number(0, above=True),
     "metadata": _mapping,
     "backend_options": _mapping,

@@ -207,6 +207,7 @@ def events_of(result: Any) -> Iterator[Event]:
             yield ReasoningDelta(result.reasoning)
         if result.text:
             yield TextDelta(result.text)
+        yield from result.logprobs
         yield from result.tool_calls
         yield result.usage
         yield Finish(result.finish_reason, result.model, result.id, result.provider, result.raw)

@@ -61,7 +61,7 @@ def test_end_of_the_context(tiny: LlamaCppBinding) -> None:
         ({"n_threads": 10_000}, ValueError),
         ({"ctx_size": 10_000}, ValueError),
         ({"logit_bias": {999: 1}}, ValueError),
-        ({"tools": [{}]}, CapabilityNotSupported),
+        ({"tools": [{"name": "f"}]}, CapabilityNotSupported),
         ({"images": ["x.png"]}, CapabilityNotSupported),
     ],
 )
