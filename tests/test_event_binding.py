@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +19,14 @@ from lollms_core.errors import (
     CapabilityNotSupported,
     ImageError,
     ModelNotFound,
+    ProtocolError,
     StreamInterrupted,
     UnsupportedParameter,
 )
 from lollms_core.event_binding import EventBinding
 from lollms_core.events import MSG_TYPE, Event, Finish, Progress, TextDelta, Usage
 from lollms_core.messages import Image
-from lollms_core.request import GenerationRequest
+from lollms_core.request import EmbedRequest, GenerationRequest
 
 TEXT = "".join(WORDS)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
@@ -265,6 +267,25 @@ def test_images_arrive_read() -> None:
         Events().generate_text("x", images=[PNG])
 
 
+@pytest.mark.parametrize("kind_of_part", ["image", "image_url"])
+def test_images_in_messages_arrive_read(kind_of_part: str, tmp_path: Path) -> None:
+    class Sees(Events):
+        capabilities = Events.capabilities | {Capability.VISION}
+
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    binding = Sees()
+    binding.chat([{"role": "user", "content": [{"type": kind_of_part, kind_of_part: str(path)}]}])
+    request = binding.requests[0]
+    assert isinstance(request, GenerationRequest)
+    assert request.messages == ({"role": "user", "content": [{"type": "image", "image": Image(PNG, "image/png")}]},)
+    with pytest.raises(ImageError, match=r"missing\.png"):
+        binding.chat([{"role": "user", "content": [{"type": kind_of_part, kind_of_part: "missing.png"}]}])
+    with pytest.raises(ImageError, match="URLs"):
+        binding.chat([{"role": "user", "content": [{"type": kind_of_part, kind_of_part: "https://example.org/a.png"}]}])
+    assert len(binding.requests) == 1
+
+
 def test_a_model_may_narrow() -> None:
     class Narrow(Events):
         def capabilities_of(self, model: str | None = None) -> frozenset[Capability]:
@@ -305,6 +326,27 @@ async def test_aembed() -> None:
 
     with pytest.raises(CapabilityNotSupported, match="embed"):
         await Mute().aembed("x")
+
+
+@pytest.mark.parametrize(
+    ("vectors", "fields", "said"),
+    [
+        ([[1.0], [1.0, 2.0]], {}, "different or no size"),
+        ([[], []], {}, "different or no size"),
+        ([1.0, 2.0], {}, "different or no size"),
+        ([[1.0]], {}, "2 texts with 1 vectors"),
+        ([[1.0], [2.0]], {"dimensions": 2}, "vectors of 1 numbers, where 2 were asked for"),
+    ],
+)
+async def test_vectors_are_looked_at(vectors: Any, fields: dict[str, Any], said: str) -> None:
+    class Vectors(Events):
+        def _embed(self, request: EmbedRequest) -> list[list[float]]:
+            return vectors  # type: ignore[no-any-return]
+
+    with pytest.raises(ProtocolError, match=said):
+        Vectors().embed(["a", "b"], **fields)
+    with pytest.raises(ProtocolError, match=said):
+        await Vectors().aembed(["a", "b"], **fields)
 
 
 def test_unknown_parameter() -> None:

@@ -17,6 +17,7 @@ from lollms_core.messages import (
     has_images,
     join_discussion,
     load_image,
+    load_parts,
     split_discussion,
     text_of,
 )
@@ -176,3 +177,33 @@ class TestImages:
         for source in (path, PNG + bytes(100), url):
             with pytest.raises(ImageError, match="larger than"):
                 load_image(source, max_bytes=50)
+
+
+def test_images_in_parts_are_read() -> None:
+    url = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
+        {"type": "image_url", "image_url": url},
+        {"type": "image", "image": PNG},
+        {"type": "image", "image": "https://example.org/a.png"},
+    ]
+    image = Image(PNG, "image/png")
+    plain = {"role": "user", "content": "x"}
+    assert load_parts([{"role": "user", "content": parts}, plain], load_image) == (
+        {
+            "role": "user",
+            "content": [
+                parts[0],
+                {"type": "image", "image": image, "detail": "low"},
+                {"type": "image", "image": image},
+                {"type": "image", "image": image},
+                parts[4],
+            ],
+        },
+        plain,
+    )
+    with pytest.raises(TypeError):
+        load_parts([{"role": "user", "content": [{"type": "image_url"}]}], load_image)
+    with pytest.raises(ImageError):
+        load_parts([{"role": "user", "content": [{"type": "image", "image": b"no image"}]}], load_image)

@@ -14,7 +14,7 @@ import pytest
 from samples import Events
 
 from lollms_core.capabilities import Capability
-from lollms_core.errors import BackendError, BackendTimeout, CapabilityNotSupported
+from lollms_core.errors import BackendError, BackendTimeout, CapabilityNotSupported, InvalidOutput
 from lollms_core.events import Completion, Event, Finish, TextDelta, ToolCall, Usage
 from lollms_core.messages import Message
 from lollms_core.request import GenerationRequest
@@ -385,6 +385,24 @@ def test_misuse_of_the_loop(fields: dict[str, Any], error: type[Exception], said
     with pytest.raises(error, match=said):
         binding.chat("x", run_tools=True, **fields)
     assert binding.requests == []
+
+
+@pytest.mark.parametrize(
+    ("script", "choice", "said"),
+    [
+        ([TextDelta("It is fine."), Finish("stop")], "required", "it is text"),
+        ([TextDelta("It"), Finish("length")], "required", "cut off by the limit"),
+        ([TextDelta("It"), ToolCall("1", "other", "{}"), Finish("tool_calls")], "weather", "it calls 'other'"),
+        ([TextDelta("It is fine."), Finish("stop")], "weather", "it is text"),
+    ],
+)
+async def test_a_server_that_does_not_heed_tool_choice(script: list[Event | Exception], choice: str, said: str) -> None:
+    tools = [weather, {"name": "other"}]
+    with pytest.raises(InvalidOutput, match=said) as caught:
+        Rounds(script).chat("x", tools=tools, tool_choice=choice)
+    assert caught.value.text.startswith("It")
+    with pytest.raises(InvalidOutput, match=said):
+        await Rounds(script).achat("x", tools=tools, tool_choice=choice)
 
 
 def test_undeclared() -> None:

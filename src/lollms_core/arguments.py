@@ -195,7 +195,12 @@ class Arguments:
         if request.logprobs:
             needs.append(Capability.LOGPROBS)
         self._require(needs, request.model)
-        return request.replace(images=self._checked_images(request.images)) if request.images else request
+        if Capability.VISION not in needs:
+            return request
+        messages = request.messages
+        if messages is not None:
+            messages = self._checked_parts(messages)
+        return request.replace(images=self._checked_images(request.images), messages=messages)
 
     def _require(self, needs: Capability | Sequence[Capability], model: str | None = None) -> None:
         able = self.capabilities_of(model or self.model_name)
@@ -210,7 +215,11 @@ class Arguments:
             self._load_image(image)
         return tuple(images)
 
-    def _load_image(self, source: ImageSource) -> ImageSource:
+    def _checked_parts(self, messages: Sequence[discussions.Message]) -> tuple[discussions.Message, ...]:
+        discussions.load_parts(messages, self._load_image)
+        return tuple(messages)
+
+    def _load_image(self, source: ImageSource) -> discussions.Image | str:
         image = discussions.load_image(source)
         if isinstance(image, str) and not self.image_urls:
             raise ImageError(f"the binding {self.binding_name!r} does not take image URLs; give the file or its bytes")

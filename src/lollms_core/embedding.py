@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sized
 from typing import Any
 
 from lollms_core.errors import LollmsError, ProtocolError
@@ -48,11 +48,19 @@ class Embedding:
         """The vectors, one for each text.
 
         Raises:
-            ProtocolError: the backend gave another number of them.
+            ProtocolError: the backend gave another number of them, or of another size than was asked for.
         """
         if not isinstance(vectors, list) or len(vectors) != len(self.request.texts):
             got = len(vectors) if isinstance(vectors, list) else type(vectors).__name__
             raise ProtocolError(f"the backend answered {len(self.request.texts)} texts with {got} vectors")
+        sizes = {len(vector) if isinstance(vector, Sized) else 0 for vector in vectors}
+        if 0 in sizes or len(sizes) > 1:
+            raise ProtocolError("the backend answered with vectors of different or no size")
+        if sizes and self.request.dimensions not in {None, *sizes}:
+            raise ProtocolError(
+                f"the backend answered with vectors of {sizes.pop()} numbers, "
+                f"where {self.request.dimensions} were asked for (dimensions)"
+            )
         self._end(None)
         return vectors
 

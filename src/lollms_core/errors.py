@@ -16,7 +16,7 @@ Everything that the framework raises on purpose is a :class:`LollmsError`, excep
     ├── BackendCrashed              the backend's process died (signal: int or None)
     ├── ProtocolError               the backend sent bytes that are not its protocol
     ├── StreamInterrupted           the stream ended before its end
-    ├── InvalidOutput               the answer violates the requested schema (text, reason)
+    ├── InvalidOutput               the answer is not what was asked for: schema, tool_choice (text, reason)
     ├── Refused                     a guard (middleware) refused the request or the answer
     ├── BindingNotFound             no binding of that name
     ├── BindingBlocked              blocked by LOLLMS_PLUGINS, LOLLMS_DISABLE_PLUGINS or its folder's state
@@ -149,7 +149,7 @@ class StreamInterrupted(LollmsError):
 
 
 class InvalidOutput(LollmsError):
-    """The answer does not satisfy the requested schema.
+    """The answer is not what was asked for: it violates the schema, or is no call of a tool.
 
     Attributes:
         text: the whole answer as it came.

@@ -13,7 +13,7 @@ from lollms_core.embedding import aembed_through, embed_through
 from lollms_core.errors import CapabilityNotSupported, LollmsError, UnsupportedParameter, close_names
 from lollms_core.events import Event
 from lollms_core.generation import Emit, as_backend_error, close_events
-from lollms_core.messages import AI_KEYWORD, USER_KEYWORD, ImageSource
+from lollms_core.messages import AI_KEYWORD, USER_KEYWORD, ImageSource, Message, load_parts
 from lollms_core.outermost import aiterate_inside, derived, inside, iterate_inside
 from lollms_core.request import EmbedRequest, GenerationRequest
 
@@ -36,7 +36,8 @@ class EventBinding(LollmsLLMBinding):
     def _events(self, request: GenerationRequest) -> Iterator[Event]:
         """The events of one answer, the last of them a Finish.
 
-        The instance's defaults are already in `request`, and its images are read. A generator that ends
+        The instance's defaults are already in `request`, and its images are read: those in ``images``, and the parts
+        of messages, which are then ``{"type": "image", "image": Image or URL}``. A generator that ends
         without a Finish is a StreamInterrupted for the caller. It may be closed at any ``yield``; when
         ``request.cancelled`` becomes true it shall return soon (``request.on_cancel`` tells blocking I/O).
         Raise errors of :mod:`lollms_core.errors`; others reach the caller as BackendError.
@@ -169,6 +170,9 @@ class EventBinding(LollmsLLMBinding):
 
     def _checked_images(self, images: Sequence[ImageSource]) -> tuple[ImageSource, ...]:
         return tuple(self._load_image(image) for image in images)
+
+    def _checked_parts(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        return load_parts(messages, self._load_image)
 
     def _embed_request(self, text: Any, kwargs: Mapping[str, Any]) -> EmbedRequest:
         own = {name: value for name, value in self.defaults.items() if name in self._option_names()}

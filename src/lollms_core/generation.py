@@ -8,7 +8,7 @@ the class; the drivers only know how to ask and how to close.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from lollms_core.errors import BackendError, BackendTimeout, InvalidOutput, LollmsError, StreamInterrupted
@@ -34,6 +34,11 @@ Emit: TypeAlias = Callable[[Event], bool]
 
 Sink: TypeAlias = Callable[[Event], bool]
 """Takes the caller's next event; False means that the caller wants no more."""
+
+_NOT_WHOLE: Mapping[str, str] = {
+    "length": "it was cut off by the limit of its length (n_predict, ctx_size)",
+    "content_filter": "the backend's content filter ended it",
+}
 
 MAX_RETRIES = 5
 """How often a middleware's Retry is honoured for one request."""
@@ -174,33 +179,39 @@ class Generation:
 
         Raises:
             StreamInterrupted: it never said that the answer is complete, and nobody cancelled.
-            InvalidOutput: the answer is not what ``response_format`` asked for.
+            InvalidOutput: the answer is not what ``response_format`` or ``tool_choice`` asked for.
         """
         if self._backend_finish is None and not self.request.cancelled:
             raise StreamInterrupted("the backend's answer ended without its end marker")
-        if self.request.response_format is not None and not self.request.cancelled:
-            self._parsed = self._parse()
+        request = self.request
+        demands = request.response_format is not None or request.tool_choice is not None
+        if demands and not request.cancelled:
+            self._judge(self.completion)
         self._end(None)
 
-    def _parse(self) -> Any:
-        """The object that the answer's text is; None where it asks for tools instead.
+    def _judge(self, completion: Completion) -> None:
+        """Whether a whole answer is what was asked for; not every server that takes a demand meets it.
 
         Raises:
-            InvalidOutput: it is none, or not whole.
+            InvalidOutput: it is something else, or not whole.
         """
-        wanted = self.request.response_format
-        assert wanted is not None
-        completion = self.completion
-        reasons = {
-            "length": "it was cut off by the limit of its length (n_predict, ctx_size)",
-            "content_filter": "the backend's content filter ended it",
-        }
-        reason = reasons.get(completion.finish_reason)
+        request, calls = self.request, completion.tool_calls
+        reason = _NOT_WHOLE.get(completion.finish_reason)
+        if request.tool_choice not in (None, "auto", "none"):
+            wanted = request.chosen_tool
+            if not calls or (wanted is not None and any(call.name != wanted for call in calls)):
+                what = f"a call of the tool {wanted!r}" if wanted is not None else "a call of a tool"
+                reason = reason or (f"it calls {calls[0].name!r}" if calls else "it is text, which breaks tool_choice")
+                raise InvalidOutput(f"the answer was to be {what}: {reason}", text=completion.text, reason=reason)
+        if request.response_format is None or (calls and reason is None):
+            return
         if reason is not None:
             raise InvalidOutput(
-                f"the answer does not satisfy the schema {wanted.name!r}: {reason}", text=completion.text, reason=reason
+                f"the answer does not satisfy the schema {request.response_format.name!r}: {reason}",
+                text=completion.text,
+                reason=reason,
             )
-        return None if completion.tool_calls else wanted.parse(completion.text)
+        self._parsed = request.response_format.parse(completion.text)
 
     def failed(self, exc: Exception) -> bool:
         """Something raised: True to start again, False if the request was cancelled; else it raises.

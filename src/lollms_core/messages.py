@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,6 +22,7 @@ __all__ = [
     "has_images",
     "join_discussion",
     "load_image",
+    "load_parts",
     "split_discussion",
     "text_of",
 ]
@@ -116,6 +117,44 @@ def has_images(messages: Iterable[Mapping[str, Any]]) -> bool:
         and any(part.get("type") in ("image_url", "image") for part in content)
         for message in messages
     )
+
+
+def load_parts(messages: Iterable[Message], load: Callable[[Any], Image | str]) -> tuple[Message, ...]:
+    """`messages` with the images in their parts read: each such part becomes ``{"type": "image", "image": ...}``.
+
+    Both forms are taken, ``{"type": "image", "image": source}`` and OpenAI's ``{"type": "image_url", "image_url":
+    {"url": source, ...}}``; what else stands there, such as ``detail``, stays with the part.
+
+    Args:
+        messages: checked ones.
+        load: reads one image; :func:`load_image`, or what calls it.
+
+    Raises:
+        ImageError: an image cannot be read.
+        TypeError: a source is of no known type.
+    """
+    return tuple(
+        {**message, "content": [_loaded(part, load) for part in message["content"]]}
+        if isinstance(message["content"], list)
+        else message
+        for message in messages
+    )
+
+
+def _loaded(part: dict[str, Any], load: Callable[[Any], Image | str]) -> dict[str, Any]:
+    if part["type"] == "image":
+        return {**part, "image": load(part.get("image"))}
+    if part["type"] != "image_url":
+        return part
+    given = part.get("image_url")
+    rest = dict(given) if isinstance(given, Mapping) else {"url": given}
+    image = load(rest.pop("url", None))
+    return {
+        **{name: value for name, value in part.items() if name != "image_url"},
+        **rest,
+        "type": "image",
+        "image": image,
+    }
 
 
 def check_messages(messages: object) -> tuple[Message, ...]:

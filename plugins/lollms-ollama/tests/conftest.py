@@ -25,7 +25,7 @@ def server() -> Iterator[Server]:
     server.on("/api/show", whole(SHOW))
     server.on("/api/tags", whole(TAGS))
     server.on("/api/ps", whole({"models": []}))
-    server.on("/api/version", whole({"version": "0.9.0"}))
+    server.on("/api/version", whole({"version": "0.20.0"}))
     server.on("/api/chat", streamed(*HELLO))
     yield server
     server.stop()

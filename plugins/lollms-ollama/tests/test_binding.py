@@ -66,9 +66,9 @@ def test_chat(server: Server, make: Make, chat: Chat) -> None:
     assert (answer.text, answer.finish_reason, answer.model) == ("Hello", "stop", "llama3.2")
     assert answer.usage == Usage(26, 282)
     assert answer.ignored == ()
-    assert server.paths() == ["/api/show", "/api/chat"]
-    assert server.heard[1].json["messages"] == [{"role": "user", "content": "hi"}]
-    assert server.heard[1].headers["content-type"] == "application/json"
+    assert server.paths() == ["/api/show", "/api/version", "/api/chat"]
+    assert server.heard[2].json["messages"] == [{"role": "user", "content": "hi"}]
+    assert server.heard[2].headers["content-type"] == "application/json"
 
 
 def test_what_ollama_has_no_use_for_is_told(make: Make, chat: Chat) -> None:
@@ -79,7 +79,7 @@ def test_one_question_about_a_model_is_enough(server: Server, make: Make) -> Non
     binding = make()
     for _ in range(3):
         assert binding.generate_text("hi") == "Hello"
-    assert server.paths() == ["/api/show", *["/api/chat"] * 3]
+    assert server.paths() == ["/api/show", "/api/version", *["/api/chat"] * 3]
     assert server.connections == 1
 
 
@@ -114,7 +114,7 @@ def test_thinking(server: Server, make: Make, chat: Chat) -> None:
     answer = chat(make(), "9+8?", think=True)
     assert (answer.reasoning, answer.text) == ("hm", "17")
     assert server.heard[-1].json["think"] is True
-    assert answer.message["provider"] == {"thinking": "hm"}
+    assert answer.message["provider"] == {"ollama": {"thinking": "hm"}}
 
 
 def test_images(server: Server, make: Make, chat: Chat) -> None:
@@ -132,19 +132,32 @@ def test_images(server: Server, make: Make, chat: Chat) -> None:
     assert len(server.heard) == sent
 
 
-@pytest.mark.parametrize(("fields", "what"), [({"images": [PNG]}, "vision"), ({"think": True}, "reasoning")])
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"images": [PNG]}, "vision"),
+        ({"think": True}, "reasoning"),
+        ({"think": "low"}, "reasoning"),
+        ({"tools": [{"name": "f"}]}, "tools"),
+    ],
+)
 def test_what_a_model_lacks_is_said_before_it_is_asked(
     server: Server, make: Make, chat: Chat, fields: dict[str, Any], what: str
 ) -> None:
     with pytest.raises(CapabilityNotSupported, match=what):
         chat(make(), "x", **fields)
-    assert set(server.paths()) == {"/api/show"}
+    assert set(server.paths()) == {"/api/show", "/api/version"}
 
 
 def test_capabilities(server: Server, make: Make) -> None:
     binding = make()
     server.on("/api/show", whole({**SHOW, "capabilities": ["embedding"]}), whole(SHOW))
-    assert binding.capabilities_of() == {Capability.EMBED, Capability.TOKENIZE, Capability.ASYNC}
+    assert binding.capabilities_of() == {
+        Capability.EMBED,
+        Capability.TOKENIZE,
+        Capability.PULL,
+        Capability.ASYNC,
+    }
     assert Capability.CHAT not in binding.capabilities_of("llama3.2")
     assert Capability.CHAT in binding.capabilities_of("other")
     assert OllamaBinding(host_address="127.0.0.1:1", model_name="x").capabilities_of() == OllamaBinding.capabilities
@@ -226,7 +239,8 @@ async def test_embeddings(server: Server, make: Make) -> None:
         assert await binding.aembed("abc") == [3.0, 1.0]
         assert await asyncio.to_thread(binding.embed, texts, keep_alive=0) == expected
         assert await asyncio.to_thread(binding.embed, []) == []
-    assert [len(heard.json["input"]) for heard in server.heard if heard.path == "/api/embed"][:3] == [64, 64, 22]
+    sizes = [len(heard.json["input"]) for heard in server.heard if heard.path == "/api/embed"]
+    assert sorted(sizes[:3]) == [22, 64, 64]
     assert server.heard[-1].json["keep_alive"] == 0
 
 
@@ -260,7 +274,7 @@ def test_tokens(server: Server, make: Make) -> None:
     assert binding.tokenize("the", add_special=True) == [256, 261]
     assert binding.count_tokens("the the") == 2
     assert binding.detokenize([261, 262]) == "the the"
-    assert server.paths() == ["/api/show", "/api/tags", "/api/show"]
+    assert server.paths() == ["/api/show", "/api/version", "/api/tags", "/api/show"]
     assert make().count_tokens("the") == 1  # from disk
     assert server.paths().count("/api/show") == 3
     with pytest.raises(TypeError):
@@ -271,7 +285,7 @@ def test_tokens_from_many_threads_fetch_once(server: Server, make: Make) -> None
     server.on("/api/show", showing)
     binding = make()
     assert in_threads(16, lambda number: binding.count_tokens("the " * number)) == [0, *range(2, 17)]
-    assert server.paths() == ["/api/show", "/api/tags", "/api/show"]
+    assert server.paths() == ["/api/show", "/api/version", "/api/tags", "/api/show"]
 
 
 def test_tokens_of_another_kind(server: Server, make: Make) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from lollms_core import BadRequest, GenerationRequest, Image, ImageError
+from lollms_core import BadRequest, GenerationRequest, Image
 from lollms_core.request import EmbedRequest
-from lollms_ollama.calls import contents, embedding, generation, loading, show, with_images
+from lollms_ollama.calls import deleting, embedding, generation, loading, pulling, show
+from lollms_ollama.chat_messages import check_parts, contents
 
 PNG = Image(b"\x89PNG\r\n\x1a\n" + bytes(8), "image/png")
 B64 = base64.b64encode(PNG.data).decode()
@@ -108,19 +109,10 @@ def test_images_belong_to_the_last_user_message_or_to_their_own() -> None:
     assert alone["messages"][-1] == {"role": "user", "content": "", "images": [B64]}
 
 
-def test_image_parts_are_read() -> None:
-    def load(source: object) -> object:
-        if source == "bad":
-            raise ImageError("no")
-        return PNG
-
-    parts = [{"type": "image_url", "image_url": {"url": "data:..."}}, {"type": "text", "text": "t"}]
-    (message,) = with_images([{"role": "user", "content": parts}], load)
-    assert message["content"] == [{"type": "image", "image": PNG}, {"type": "text", "text": "t"}]
-    with pytest.raises(ImageError):
-        with_images([{"role": "user", "content": [{"type": "image_url", "image_url": "bad"}]}], load)
-    with pytest.raises(TypeError, match="audio"):
-        with_images([{"role": "user", "content": [{"type": "audio"}]}], load)
+def test_parts_of_other_kinds_are_refused() -> None:
+    check_parts([{"role": "user", "content": [{"type": "text", "text": "t"}, {"type": "image", "image": PNG}]}])
+    with pytest.raises(TypeError, match=r"messages\[1\] .* 'audio'"):
+        check_parts([{"role": "user", "content": "x"}, {"role": "user", "content": [{"type": "audio"}]}])
 
 
 def test_a_conversation_with_tools_goes_back_as_it_came() -> None:
@@ -129,7 +121,7 @@ def test_a_conversation_with_tools_goes_back_as_it_came() -> None:
             "role": "assistant",
             "content": "",
             "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}],
-            "provider": {"thinking": "hm"},
+            "provider": {"ollama": {"thinking": "hm"}},
         },
         {"role": "tool", "content": "2", "tool_call_id": "c1", "name": "f"},
         {"role": "developer", "content": "d"},
@@ -148,6 +140,86 @@ def test_a_conversation_with_tools_goes_back_as_it_came() -> None:
     broken = ({"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},)
     with pytest.raises(BadRequest, match="JSON"):
         generation(request(messages=broken), "m")
+
+
+def test_a_result_says_which_tool_it_is_of() -> None:
+    """OpenAI's form has only the id of the call; Ollama goes by the tool's name."""
+
+    def asked(number: str, name: str) -> dict[str, Any]:
+        return {"id": number, "type": "function", "function": {"name": name, "arguments": ""}}
+
+    messages = (
+        {"role": "assistant", "content": None, "tool_calls": [asked("a", "f"), asked("b", "g")]},
+        {"role": "tool", "content": "2", "tool_call_id": "b"},
+        {"role": "tool", "content": "1", "tool_call_id": "a"},
+        {"role": "tool", "content": "?", "tool_call_id": "unknown"},
+    )
+    sent = (generation(request(messages=messages), "m").body or {})["messages"]
+    assert sent[0]["content"] == ""
+    assert sent[0]["tool_calls"][0] == {"id": "a", "function": {"name": "f", "arguments": {}}}
+    assert [message.get("tool_name") for message in sent[1:]] == ["g", "f", None]
+
+
+@pytest.mark.parametrize("arguments", ["[1]", "1", '"x"'])
+def test_arguments_that_are_no_object(arguments: str) -> None:
+    call = {"id": "a", "function": {"name": "f", "arguments": arguments}}
+    messages = ({"role": "assistant", "content": "", "tool_calls": [call]},)
+    with pytest.raises(BadRequest, match="'f' are no JSON object"):
+        generation(request(messages=messages), "m")
+
+
+def test_other_backends_data_is_not_ours() -> None:
+    for provider in ({"thinking": "x"}, {"openai": {"thinking": "x"}}, {"ollama": "x"}, {"ollama": {"thinking": 1}}):
+        messages = ({"role": "assistant", "content": "a", "provider": provider},)
+        sent = (generation(request(messages=messages), "m").body or {})["messages"]
+        assert sent == [{"role": "assistant", "content": "a"}]
+
+
+TOOL = {"name": "f", "description": "Does it.", "parameters": {"type": "object", "properties": {}}}
+
+
+def test_tools() -> None:
+    definition = {"type": "function", "function": TOOL}
+    for choice in (None, "auto"):
+        body = generation(request(tools=[TOOL], tool_choice=choice), "m").body or {}
+        assert body["tools"] == [definition]
+        assert "tool_choice" not in body
+    assert "tools" not in (generation(request(tools=[TOOL], tool_choice="none"), "m").body or {})
+
+
+def test_a_prompt_with_tools_is_a_chat() -> None:
+    plain = {"completion_format": "text"}
+    assert generation(request(tools=[TOOL], options=plain), "m").path == "/api/chat"
+    assert generation(request(tools=[TOOL], tool_choice="none", options=plain), "m").path == "/api/generate"
+
+
+@pytest.mark.parametrize("options", [{}, {"completion_format": "text"}])
+def test_a_schema_is_the_format(options: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    assert (generation(request(response_format=schema, options=options), "m").body or {})["format"] == schema
+    anything = generation(request(response_format={"type": "json_object"}, options=options), "m").body or {}
+    assert anything["format"] == {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "sent"),
+    [(None, {}), (False, {}), (0, {}), (True, {"logprobs": True}), (3, {"logprobs": True, "top_logprobs": 3})],
+)
+def test_logprobs(logprobs: Any, sent: dict[str, Any]) -> None:
+    body = generation(request(logprobs=logprobs), "m").body or {}
+    assert {name: value for name, value in body.items() if "logprobs" in name} == sent
+
+
+def test_think_of_a_model_that_nothing_is_known_of() -> None:
+    for think, sent in ((None, None), (False, None), (True, True), ("low", "low")):
+        assert (generation(request(think=think), "m").body or {}).get("think") == sent
+
+
+def test_care_of_models() -> None:
+    assert (pulling("m").method, pulling("m").path) == ("POST", "/api/pull")
+    assert pulling("m").body == {"model": "m", "name": "m", "stream": True}
+    assert (pulling("m", insecure=True).body or {})["insecure"] is True
+    assert (deleting("m").method, deleting("m").path) == ("DELETE", "/api/delete")
 
 
 def test_backend_options_are_sent_unchecked() -> None:

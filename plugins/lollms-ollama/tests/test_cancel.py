@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from ollama_wire import WAIT, Server, begun, over, said, streamed
+from ollama_wire import WAIT, Server, begun, over, said, streamed, until_left
 
-from lollms_core import Completion, LollmsError
+from lollms_core import Completion, LollmsError, Progress
 from lollms_ollama import OllamaBinding
 
 Make = Callable[..., OllamaBinding]
@@ -191,3 +191,161 @@ def test_a_binding_closed_from_outside_of_its_loop(server: Server, make: Make) -
         assert await asyncio.to_thread(gone, server)
 
     asyncio.run(main())
+
+
+# The server sees it within a second, before the headers too ----------------------------------------------
+
+WHEN = ["before the headers", "in the answer"]
+
+
+def waiting(server: Server, path: str, when: str, *records: Any) -> threading.Semaphore:
+    """Have `path` answer with `records`, or nothing, and then wait for the client to leave; one for each request."""
+    there = threading.Semaphore(0)
+    opening = begun(*records) if when == "in the answer" else []
+    server.on(path, lambda _: [*opening, there.release, until_left])
+    return there
+
+
+def read_all(events: Iterable[object], heard: threading.Semaphore) -> None:
+    for _ in events:
+        heard.release()
+
+
+def left_at_once(server: Server) -> bool:
+    return server.left.acquire(timeout=1)
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("how", ["cancel", "close", "the stream's close"])
+def test_generating(server: Server, make: Make, when: str, how: str) -> None:
+    there = waiting(server, "/api/chat", when, said("one "))
+    binding = make(timeout=600, retries=3)
+    stream = binding.stream("x")
+    heard = threading.Semaphore(0)
+    reader = threading.Thread(target=read_all, args=(stream, heard))
+    reader.start()
+    assert (heard if when == "in the answer" else there).acquire(timeout=WAIT)
+    {"cancel": binding.cancel, "close": binding.close, "the stream's close": stream.close}[how]()
+    assert left_at_once(server)
+    reader.join(WAIT)
+    assert not reader.is_alive()
+    assert stream.completion.finish_reason == "cancelled"
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("how", ["cancel", "task", "aclose"])
+async def test_generating_async(server: Server, make: Make, when: str, how: str) -> None:
+    there = waiting(server, "/api/chat", when, said("one "))
+    async with make(timeout=600, retries=3) as binding:
+        stream = binding.astream("x")
+
+        heard = threading.Semaphore(0)
+
+        async def read() -> None:
+            async for _ in stream:
+                heard.release()
+
+        task = asyncio.create_task(read())
+        assert await asyncio.to_thread((heard if when == "in the answer" else there).acquire, timeout=WAIT)
+        if how == "cancel":
+            await asyncio.to_thread(binding.cancel)
+        elif how == "task":
+            task.cancel()
+        else:
+            await stream.aclose()
+        assert await asyncio.to_thread(left_at_once, server)
+        if how == "task":
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            await task
+        assert stream.completion.text == ("one " if when == "in the answer" else "")
+
+
+async def test_false_from_an_async_callback(server: Server, make: Make) -> None:
+    waiting(server, "/api/chat", "in the answer", said("one "))
+    async with make(timeout=600) as binding:
+        assert await binding.agenerate_text("x", streaming_callback=lambda *_: False) == "one "
+        assert await asyncio.to_thread(left_at_once, server)
+
+
+PULLING = {"status": "pulling manifest"}
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("how", ["cancel", "close", "the stream's close"])
+def test_pulling(server: Server, make: Make, when: str, how: str) -> None:
+    there = waiting(server, "/api/pull", when, PULLING)
+    binding = make(timeout=600, retries=3)
+    stream = binding.pull("m")
+    heard = threading.Semaphore(0)
+    reader = threading.Thread(target=read_all, args=(stream, heard))
+    reader.start()
+    assert (heard if when == "in the answer" else there).acquire(timeout=WAIT)
+    {"cancel": binding.cancel, "close": binding.close, "the stream's close": stream.close}[how]()
+    assert left_at_once(server)
+    reader.join(WAIT)
+    assert not reader.is_alive()
+    assert stream.cancelled
+    assert stream.last == (Progress("pulling manifest") if when == "in the answer" else None)
+
+
+def test_leaving_a_pull(server: Server, make: Make) -> None:
+    waiting(server, "/api/pull", "in the answer", PULLING)
+    binding = make(timeout=600)
+    for _ in binding.pull("m"):
+        break
+    assert left_at_once(server)
+    stream = binding.pull("m", progress=lambda _: False)
+    assert left_at_once(server)
+    assert stream.cancelled
+    with pytest.raises(LookupError):
+        binding.pull("m", progress=fail)
+    assert left_at_once(server)
+
+
+def fail(_: Progress) -> None:
+    raise LookupError("mine")
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("how", ["cancel", "task", "aclose"])
+async def test_pulling_async(server: Server, make: Make, when: str, how: str) -> None:
+    there = waiting(server, "/api/pull", when, PULLING)
+    async with make(timeout=600, retries=3) as binding:
+        stream = binding.apull("m")
+
+        heard = threading.Semaphore(0)
+
+        async def read() -> None:
+            async for _ in stream:
+                heard.release()
+
+        task = asyncio.create_task(read())
+        assert await asyncio.to_thread((heard if when == "in the answer" else there).acquire, timeout=WAIT)
+        if how == "cancel":
+            await asyncio.to_thread(binding.cancel)
+        elif how == "task":
+            task.cancel()
+        else:
+            await stream.aclose()
+        assert await asyncio.to_thread(left_at_once, server)
+        if how == "task":
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            await task
+
+
+async def test_leaving_an_async_pull(server: Server, make: Make) -> None:
+    waiting(server, "/api/pull", "in the answer", PULLING)
+    async with make(timeout=600) as binding:
+        stream = await binding.apull("m", progress=lambda _: False)
+        assert stream.cancelled
+        assert await asyncio.to_thread(left_at_once, server)
+        stream = binding.apull("m")
+        async with stream:
+            events = aiter(stream)
+            assert await anext(events) == Progress("pulling manifest")
+            await events.aclose()  # type: ignore[attr-defined]  # an async generator
+        assert await asyncio.to_thread(left_at_once, server)

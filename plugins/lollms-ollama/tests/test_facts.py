@@ -8,15 +8,16 @@ import pytest
 from ollama_wire import SHOW, TAGS
 
 from lollms_core import Capability
-from lollms_ollama.facts import CAPABILITIES, ModelFacts, listed, loaded_entry, newest, same_model
+from lollms_ollama.facts import CAPABILITIES, ModelFacts, Version, in_memory, listed, loaded_entry, newest, same_model
 
-TEXT = {Capability.TEXT, Capability.CHAT, Capability.STREAM}
-BASE = {Capability.EMBED, Capability.TOKENIZE, Capability.ASYNC}
+TEXT = {Capability.TEXT, Capability.CHAT, Capability.STREAM, Capability.JSON_SCHEMA, Capability.LOGPROBS}
+BASE = {Capability.EMBED, Capability.TOKENIZE, Capability.PULL, Capability.ASYNC}
 
 
-def facts(**changes: Any) -> ModelFacts:
+def facts(*, version: Version | None = None, **changes: Any) -> ModelFacts:
     answer = {**SHOW, **changes}
-    return ModelFacts("m", {name: value for name, value in answer.items() if value is not None})
+    known = {name: value for name, value in answer.items() if value is not None}
+    return ModelFacts("m", known, version=version)
 
 
 def model_info(**changes: Any) -> dict[str, Any]:
@@ -28,6 +29,8 @@ def test_told_capabilities() -> None:
     everything = facts(capabilities=["completion", "tools", "vision", "thinking", "insert"])
     assert everything.capabilities == CAPABILITIES
     assert facts(capabilities=["embedding"]).capabilities == BASE
+    assert facts(capabilities=["image"]).capabilities == BASE
+    assert facts(capabilities=[]).capabilities == TEXT | BASE
 
 
 def test_capabilities_that_older_servers_do_not_tell() -> None:
@@ -37,8 +40,97 @@ def test_capabilities_that_older_servers_do_not_tell() -> None:
     bert = facts(
         capabilities=None, model_info=model_info(general__architecture="nomic-bert", tokenizer__ggml__model="bert")
     )
-    assert bert.capabilities == {Capability.EMBED, Capability.ASYNC}
-    assert bert.only_embeds
+    assert bert.capabilities == {Capability.EMBED, Capability.PULL, Capability.ASYNC}
+    assert not bert.writes
+
+
+@pytest.mark.parametrize(
+    ("version", "lacks"),
+    [
+        ((0, 2, 9), {Capability.TOOLS, Capability.JSON_SCHEMA, Capability.LOGPROBS}),
+        ((0, 5, 4), {Capability.LOGPROBS}),
+        ((0, 12, 10), {Capability.LOGPROBS}),
+        ((0, 12, 11), set()),
+        ((1, 0, 0), set()),
+        (None, set()),
+    ],
+)
+def test_what_older_servers_ignore_without_a_word(version: Any, lacks: set[Capability]) -> None:
+    found = facts(version=version, capabilities=None, template="{{ if .Tools }}{{ .Tools }}{{ end }}").capabilities
+    assert {Capability.TOOLS, Capability.JSON_SCHEMA, Capability.LOGPROBS} - found == lacks
+
+
+@pytest.mark.parametrize(
+    ("template", "tools"),
+    [("{{ $.Tools }}", True), ("{{range .Tools}}", True), ("{{ .ToolsX }}", False), ("Tools", False), (None, False)],
+)
+def test_tools_by_the_template_of_older_servers(template: Any, tools: bool) -> None:
+    assert (Capability.TOOLS in facts(capabilities=None, template=template).capabilities) is tools
+    # The server's own word counts where it gives one.
+    assert Capability.TOOLS not in facts(template=template).capabilities
+
+
+def test_filling_in() -> None:
+    assert facts(capabilities=["completion", "insert"]).fills_in
+    assert not facts(template="{{ .Suffix }}").fills_in
+    assert facts(capabilities=None, template="{{ .Suffix }}").fills_in
+    assert not facts(capabilities=None).fills_in
+
+
+THINKS: dict[str, Any] = {"capabilities": ["completion", "thinking"]}
+GPT_OSS = {**THINKS, "model_info": {"general.architecture": "gptoss"}}
+
+
+@pytest.mark.parametrize(
+    ("show", "wanted", "sent"),
+    [
+        (THINKS, None, None),
+        (THINKS, True, True),
+        (THINKS, False, False),
+        (THINKS, "low", True),  # has no levels
+        (GPT_OSS, "low", "low"),
+        (GPT_OSS, True, True),
+        ({**THINKS, "thinking": {"values": ["low", "high"]}}, "high", "high"),
+        ({**THINKS, "thinking": {"values": ["low", "high"]}}, "medium", True),
+        ({**THINKS, "thinking": {"values": [True, False]}}, "high", True),
+        ({**THINKS, "thinking": {"values": [False]}}, False, None),
+        ({}, False, None),  # does not think anyway
+        ({"capabilities": None}, False, None),  # an old server would ignore it
+    ],
+)
+def test_what_is_sent_as_think(show: dict[str, Any], wanted: Any, sent: Any) -> None:
+    assert facts(**show).think(wanted) == sent
+
+
+def test_a_model_whose_only_way_is_not_to_think() -> None:
+    assert Capability.REASONING not in facts(**THINKS, thinking={"values": [False]}).capabilities
+    assert Capability.REASONING in facts(**THINKS, thinking={"values": [False, True]}).capabilities
+
+
+def test_in_memory() -> None:
+    """docs/openapi.yaml, PsResponse."""
+    entry = {
+        "name": "gemma4",
+        "model": "gemma4",
+        "size": 6591830464,
+        "digest": "c6eb",
+        "expires_at": "2025-10-17T16:47:07.93355-07:00",
+        "size_vram": 5333539264,
+        "context_length": 4096,
+    }
+    for_ever = {"name": "old:latest", "expires_at": "2318-02-03T10:00:00.123456789Z"}
+    assert in_memory({"models": [entry, for_ever]}, 1_760_000_000.0) == [
+        {
+            "model_name": "gemma4",
+            "size": 6591830464,
+            "expires_at": "2025-10-17T16:47:07.93355-07:00",
+            "size_vram": 5333539264,
+            "digest": "c6eb",
+            "ctx_size": 4096,
+        },
+        {"model_name": "old:latest", "size": None, "expires_at": None, "size_vram": None, "digest": None},
+    ]
+    assert in_memory({"models": None}, 0.0) == []
 
 
 def test_facts_of_nothing() -> None:

@@ -20,7 +20,7 @@ from lollms_core import (
 from lollms_ollama import steps
 from lollms_ollama.calls import Call
 from lollms_ollama.facts import ModelFacts
-from lollms_ollama.steps import Steps, Wait, Work
+from lollms_ollama.steps import Several, Steps, Wait, Work
 from lollms_ollama.vocabulary_store import VocabularyStore
 
 FACTS = ModelFacts("llama3.2", SHOW)
@@ -44,7 +44,7 @@ class Play:
                 return end.value
             error = None
             try:
-                assert not isinstance(step, Wait)
+                assert not isinstance(step, (Wait, Several))
                 answer = step.run() if isinstance(step, Work) else self.answer(step)
             except LollmsError as raised:
                 error = raised
@@ -72,6 +72,24 @@ def test_the_loaded_model_else_the_newest() -> None:
     assert Play().run(steps.pick_model("who")) == "llama3.2:latest"
     with pytest.raises(ModelNotFound, match="ollama pull"):
         Play(tags={"models": []}).run(steps.pick_model("who"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "version"),
+    [
+        ({"version": "0.12.11"}, (0, 12, 11)),
+        ({"version": "0.5.4-ipexllm-20250407"}, (0, 5, 4)),
+        ({"version": "0.0.0"}, None),
+        ({}, None),
+        (BackendUnavailable("a gateway without it"), None),
+    ],
+)
+def test_the_servers_version(answer: Any, version: Any) -> None:
+    play = Play(version=answer)
+    assert play.run(steps.facts_of("m")).version == version
+    assert play.asked == ["show", "version"]
+    assert play.run(steps.facts_of("m", (0, 9, 0))).version == (0, 9, 0)
+    assert play.asked == ["show", "version", "show"]
 
 
 def test_a_model_that_only_embeds_is_loaded_by_embedding() -> None:
@@ -139,23 +157,23 @@ def test_the_servers_default_is_asked_for(tmp_path: Path) -> None:
     play = Play(ps=loaded(2500))
     with pytest.raises(ContextOverflow):
         check(play, tmp_path)
-    assert play.asked[:2] == ["version", "ps"]
+    assert play.asked[0] == "ps"
     play = Play(ps=[{"models": []}, loaded(4096)])  # known once it is loaded
     check(play, tmp_path)
-    assert play.asked[:4] == ["version", "ps", "generate", "ps"]
+    assert play.asked[:3] == ["ps", "generate", "ps"]
 
 
 def test_old_servers_have_2048(tmp_path: Path) -> None:
     with pytest.raises(ContextOverflow) as caught:
-        check(Play(version={"version": "0.5.4"}), tmp_path)
+        check(Play(), tmp_path, facts=ModelFacts("llama3.2", SHOW, version=(0, 5, 4)))
     assert caught.value.ctx_size == 2048
 
 
 @pytest.mark.parametrize(
     "play",
     [
-        lambda: Play(version=BackendUnavailable("gone")),
-        lambda: Play(version={}, ps=loaded("x")),
+        lambda: Play(ps=BackendUnavailable("gone")),
+        lambda: Play(ps=loaded("x")),
         lambda: Play(ps=loaded(100), verbose=BackendUnavailable("gone")),
         lambda: Play(ps=loaded(100), verbose={"model_info": vocabulary(tokenizer__ggml__model="bert")}),
     ],

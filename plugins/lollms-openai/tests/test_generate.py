@@ -114,7 +114,9 @@ def test_tool_fragments_become_calls(server: Loopback, bind: Bind, ask: Ask) -> 
     ]
     server.on("/v1/chat/completions", chunked(sse(*records, chunk(finish="tool_calls"))))
     events = ask(bind(), "stream", "Do", backend_options={"tools": []})
-    assert events[:-1] == [ToolCall("a", "f", '{"x": 1}'), ToolCall("call_1", "g", "{}")]
+    assert events[0] == ToolCall("a", "f", '{"x": 1}')
+    assert (events[1].name, events[1].arguments) == ("g", "{}")
+    assert events[1].id.startswith("call_")
     assert events[-1].reason == "tool_calls"
 
 

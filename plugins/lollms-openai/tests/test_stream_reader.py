@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from openai_wire import STREAM, TEXT, chunk, sse
 
 from lollms_core import Event, Finish, StreamInterrupted, TextDelta, Usage
-from lollms_openai import answers
-from lollms_openai.answers import Records, StreamReader
+from lollms_openai import answers, stream_reader
+from lollms_openai.answers import Records
 from lollms_openai.preset import OPENAI
 from lollms_openai.server import Server
+from lollms_openai.stream_reader import StreamReader
 
 SERVER = Server(OPENAI, "http://h/v1", "openai at http://h/v1")
 
@@ -76,12 +77,12 @@ def test_the_fast_path_reads_what_the_slow_one_reads(forms: list[Any], compact: 
     separators = (",", ":") if compact else None
     body = sse(*(json.dumps(form, separators=separators) for form in [*forms, chunk(finish="stop")]))
     fast = read([body])
-    slow_template = answers._Template.match
+    slow_template = stream_reader._Template.match
     try:
-        answers._Template.match = lambda *_: None  # type: ignore[method-assign]
+        stream_reader._Template.match = lambda *_: None  # type: ignore[method-assign]
         assert fast == read([body])
     finally:
-        answers._Template.match = slow_template  # type: ignore[method-assign]
+        stream_reader._Template.match = slow_template  # type: ignore[method-assign]
 
 
 def test_the_last_event_may_lack_its_empty_line() -> None:

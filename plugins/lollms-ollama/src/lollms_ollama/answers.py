@@ -1,101 +1,66 @@
-"""Responses of Ollama's API, without I/O: bytes in, events, vectors and dicts out."""
+"""Answers of Ollama's API, without I/O: bytes in, events and vectors out.
+
+Source: docs/api.md and docs/openapi.yaml (ChatStreamEvent, GenerateStreamEvent, Logprob) of
+https://github.com/ollama/ollama.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, get_args
 
 from lollms_core import (
     CapabilityNotSupported,
     Event,
     Finish,
-    LollmsError,
-    ModelNotFound,
     ProtocolError,
     ReasoningDelta,
-    StreamInterrupted,
     TextDelta,
+    TokenLogprob,
     ToolCall,
     Usage,
 )
 from lollms_core.events import FinishReason
-from lollms_core.framing import NdjsonDecoder
-from lollms_core.responses import error_of_message
+from lollms_ollama.records import Records, quoted, whole_number
 
-__all__ = ["AnswerReader", "known_error", "parse", "vectors"]
+__all__ = ["PROVIDER", "AnswerReader", "vectors"]
+
+PROVIDER: Final = "ollama"
+"""The key of our own data in a message's ``provider``."""
 
 _REASONS: Final = frozenset(get_args(FinishReason))
-_MAX_QUOTED: Final = 60
 
 
-class AnswerReader:
+class AnswerReader(Records[Event]):
     """The events of one streamed answer of /api/chat or /api/generate.
 
     Args:
-        who: binding and host, for messages.
-        model: the model that was asked for.
-        content_type: what the response says it is, for messages.
-        secrets: what must not appear in messages.
+        who, model, content_type, secrets: see :class:`Records`.
+        logprobs: whether log probabilities were asked for.
     """
 
-    def __init__(self, who: str, model: str, content_type: str = "", secrets: tuple[str | None, ...] = ()) -> None:
-        self._who = who
-        self._model = model
-        self._content_type = content_type
-        self._secrets = secrets
-        self._decoder = NdjsonDecoder()
+    def __init__(
+        self,
+        who: str,
+        model: str,
+        content_type: str = "",
+        secrets: tuple[str | None, ...] = (),
+        *,
+        logprobs: bool = False,
+    ) -> None:
+        super().__init__(who, model, content_type, secrets)
+        self._logprobs = _Logprobs() if logprobs else None
         self._calls = 0
+        self._spoke = False
         self._thinking: list[str] = []
-        self.done = False
 
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that `data` completes; nothing more after the record that says ``done``.
-
-        Raises:
-            BackendError: the server reports an error in the stream.
-            ProtocolError: it sends something else than Ollama's records.
-        """
-        if self.done:
-            return
-        for record in self._records(data):
-            found = parse(record, self._who, self._content_type)
-            yield from self._events(found)
-            if found.get("done"):
-                return
-
-    def _records(self, data: bytes) -> Iterator[str]:
-        try:
-            yield from self._decoder.feed(data)
-        except ProtocolError as error:
-            raise ProtocolError(f"{self._who}: {error}") from error
-
-    def close(self) -> Iterator[Event]:
-        """The events of a last record without a line end.
-
-        Raises:
-            StreamInterrupted: the answer is not complete.
-            BackendError, ProtocolError: as for :meth:`feed`.
-        """
-        if self.done:
-            return
-        rest = self._decoder.close()
-        if rest is not None:
-            try:
-                record = json.loads(rest)
-            except ValueError:
-                record = None
-            if isinstance(record, dict):
-                yield from self._events(record)
-        if not self.done:
-            raise StreamInterrupted(
-                f"{self._who}: the answer of the model {self._model!r} ended without its end marker (done)"
-            )
+    def _cut_short(self) -> str:
+        return f"the answer of the model {self._model!r} ended without its end marker (done)"
 
     def _events(self, record: Mapping[str, Any]) -> Iterator[Event]:
-        if "error" in record:
-            raise known_error(error_of_message(record["error"], who=self._who, secrets=self._secrets), self._model)
         message = record.get("message")
         if isinstance(message, Mapping):
             text, thinking = message.get("content"), message.get("thinking")
@@ -106,16 +71,24 @@ class AnswerReader:
             self._thinking.append(self._text("thinking", thinking))
             yield ReasoningDelta(thinking)
         if text:
+            self._spoke = True
             yield TextDelta(self._text("the answer", text))
-        yield from map(self._tool_call, message.get("tool_calls") or ())
+        calls = message.get("tool_calls") or ()
+        yield from map(self._tool_call, calls)
+        if self._logprobs is not None:
+            found = self._token_logprobs(record.get("logprobs"))
+            yield from self._logprobs.of_answer(found, text or "", is_call=bool(calls), is_thought=bool(thinking))
         if record.get("done"):
             self.done = True
-            yield Usage(_count(record, "prompt_eval_count"), _count(record, "eval_count"))
+            yield Usage(whole_number(record, "prompt_eval_count"), whole_number(record, "eval_count"))
+            if self._spoke and self._logprobs is not None and not self._logprobs.seen:
+                raise CapabilityNotSupported(
+                    f"{self._who} gave no log probabilities with the answer of the model {self._model!r}; "
+                    "ask without logprobs"
+                )
             yield self._finish(record)
         elif not message and "response" not in record and "thinking" not in record:
-            raise ProtocolError(
-                f"{self._who} sent a record that is no part of an answer: {_quoted(json.dumps(record))}"
-            )
+            raise ProtocolError(f"{self._who} sent a record that is no part of an answer: {quoted(json.dumps(record))}")
 
     def _finish(self, record: Mapping[str, Any]) -> Finish:
         said = record.get("done_reason")
@@ -126,7 +99,8 @@ class AnswerReader:
         return Finish(
             reason,
             model=record["model"] if isinstance(record.get("model"), str) else None,
-            provider={"thinking": "".join(self._thinking)} if self._thinking else None,
+            # In a loop of tool calls the model wants to see what it thought (docs/capabilities/streaming.mdx).
+            provider={PROVIDER: {"thinking": "".join(self._thinking)}} if self._thinking else None,
             # "context" is the whole conversation as tokens, which nobody wants in a log.
             raw={name: value for name, value in record.items() if name != "context"},
         )
@@ -143,40 +117,74 @@ class AnswerReader:
         arguments = function.get("arguments")
         self._calls += 1
         return ToolCall(
-            str(call.get("id") or f"call_{self._calls}"),
+            # Older servers give none. A number would be the same in the answer of the next turn.
+            str(call.get("id") or f"call_{os.urandom(8).hex()}"),
             function["name"],
             arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False),
         )
 
-
-def known_error(error: LollmsError, model: str | None) -> LollmsError:
-    """`error`, or a more telling one where Ollama's words are known to mean something particular."""
-    words = str(error)
-    if type(error).__name__ in {"BadRequest", "BackendError"}:
-        if "does not support" in words:
-            return CapabilityNotSupported(f"{words} (model {model!r})" if repr(model) not in words else words)
-        if "model is required" in words:
-            return ModelNotFound(words)
-        if "not found, try pulling it" in words:
-            return ModelNotFound(words)
-    return error
+    def _token_logprobs(self, found: Any) -> list[TokenLogprob]:
+        if not found:
+            return []
+        try:
+            return [_token_logprob(entry) for entry in found]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ProtocolError(
+                f"{self._who} sent log probabilities that are none: {quoted(json.dumps(found))}"
+            ) from None
 
 
-def parse(text: str | bytes, who: str, content_type: str = "") -> dict[str, Any]:
-    """The JSON object in `text`.
+def _token_logprob(entry: Mapping[str, Any]) -> TokenLogprob:
+    """One entry of ``logprobs``.
 
     Raises:
-        ProtocolError: there is none; the text names the content type and quotes the beginning.
+        AttributeError, KeyError, TypeError, ValueError: `entry` is none.
     """
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict):
-        return found
-    shown = text if isinstance(text, str) else text[: _MAX_QUOTED * 4].decode("utf-8", "replace")
-    kind = f" ({content_type})" if content_type else ""
-    raise ProtocolError(f"{who} sent something that is not Ollama's protocol{kind}: {_quoted(shown)}")
+    token, logprob = _pair(entry)
+    top = tuple(map(_pair, entry.get("top_logprobs") or ()))
+    found = bytes(entry.get("bytes") or ())
+    # Given only where they say more than the text.
+    return TokenLogprob(token, logprob, top, found if found and found != token.encode("utf-8", "replace") else None)
+
+
+def _pair(entry: Mapping[str, Any]) -> tuple[str, float]:
+    token, logprob = entry["token"], entry["logprob"]
+    if not isinstance(token, str) or type(logprob) not in (int, float):
+        raise TypeError("no token with its log probability")
+    return token, float(logprob)
+
+
+class _Logprobs:
+    """Which of the log probabilities are those of the answer's tokens.
+
+    A server gives one for every token that the model made: also of its thinking, of the tags around it, and, in
+    records without any text, of text that it holds back because it may become a tool call.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[TokenLogprob] = []
+        self.seen = False
+
+    def of_answer(
+        self, found: Sequence[TokenLogprob], text: str, *, is_call: bool, is_thought: bool
+    ) -> Sequence[TokenLogprob]:
+        """Those to give out after a record.
+
+        Args:
+            found: the record's own.
+            text: its part of the answer.
+            is_call: whether it has a tool call.
+            is_thought: whether it has thinking.
+        """
+        self.seen = self.seen or bool(found)
+        held, self._held = self._held, []
+        if text and "".join(one.token for one in found).endswith(text):
+            return found  # what was held back belongs to no text: it was a tag
+        if text or is_call:
+            return [*held, *found]
+        if not is_thought:
+            self._held = [*held, *found]
+        return ()
 
 
 def vectors(answer: Mapping[str, Any], count: int, who: str) -> list[list[float]]:
@@ -196,13 +204,3 @@ def vectors(answer: Mapping[str, Any], count: int, who: str) -> list[list[float]
         if not all(type(x) is float or type(x) is int for x in vector) or not all(map(math.isfinite, vector)):
             raise ProtocolError(f"{who} sent a vector with something else than numbers")
     return [[float(x) for x in vector] for vector in found]
-
-
-def _count(record: Mapping[str, Any], name: str) -> int | None:
-    value = record.get(name)
-    return value if type(value) is int and value >= 0 else None
-
-
-def _quoted(text: str) -> str:
-    line = " ".join(text.split())
-    return repr(line if len(line) <= _MAX_QUOTED else line[:_MAX_QUOTED] + "...")

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lollms_core import BackendUnavailable, LollmsError
 from lollms_core.control import Control
 from lollms_ollama.address import Server
-from lollms_ollama.answers import parse
 from lollms_ollama.calls import Call
 from lollms_ollama.exchange import Exchange, Limits
-from lollms_ollama.http_sync import Response, SyncHttp
-from lollms_ollama.steps import Step, Steps, Wait, Work
+from lollms_ollama.http_sync import SyncHttp
+from lollms_ollama.records import Records, parse
+from lollms_ollama.steps import Several, Step, Steps, Wait, Work
 
 if TYPE_CHECKING:
-    from lollms_ollama.http_async import AsyncHttp, AsyncResponse
+    from lollms_ollama.http_async import AsyncHttp
 
 __all__ = ["Asker"]
 
 _Result = TypeVar("_Result")
+
+Reader = Callable[[str], Records[Any]]
+"""Makes the reader of a response from its content type."""
 
 
 class Asker:
@@ -40,22 +43,50 @@ class Asker:
         self._lock = threading.Lock()
         self._closed = False
 
-    def open(self, call: Call, limits: Limits, control: Control | None = None) -> AbstractContextManager[Response]:
-        """The response to `call`, to be read as it comes; see :meth:`SyncHttp.open`."""
-        return self._sync.open(self._exchange(call, limits), control)
+    # Streams ----------------------------------------------------------------------------------------------
 
-    def aopen(self, call: Call, limits: Limits) -> AbstractAsyncContextManager[AsyncResponse]:
+    def read(self, call: Call, limits: Limits, control: Control, reader_for: Reader) -> Iterator[Any]:
+        """The events of the streamed answer to `call`; closing the iterator closes the connection."""
+        with self._sync.open(self._exchange(call, limits), control) as response:
+            reader = reader_for(response.content_type)
+            for data in response.pieces():
+                yield from reader.feed(data)
+                if reader.done:
+                    break
+            yield from reader.close()
+            response.drain()
+
+    async def aread(self, call: Call, limits: Limits, reader_for: Reader) -> AsyncGenerator[Any]:
         """The same for asyncio."""
-        return self._asynchronous().open(self._exchange(call, limits))
+        async with self._asynchronous().open(self._exchange(call, limits)) as response:
+            reader = reader_for(response.content_type)
+            async for data in response.pieces():
+                for event in reader.feed(data):
+                    yield event
+                if reader.done:
+                    break
+            for event in reader.close():
+                yield event
+            await response.drain()
+
+    # Procedures -------------------------------------------------------------------------------------------
 
     def run(self, procedure: Steps[_Result], limits: Limits, control: Control | None) -> _Result:
-        """The result of `procedure`, in this thread."""
+        """The result of `procedure`, in this thread.
+
+        Args:
+            procedure: what to ask.
+            limits: what all of it together may take.
+            control: ends it from another thread; then it is a BackendUnavailable.
+        """
         try:
             step = next(procedure)
             while True:
                 try:
                     answer = self._step(step, limits, control)
                 except LollmsError as error:
+                    if control is not None and control.cancelled:
+                        raise self._cancelled() from error
                     step = procedure.throw(error)
                 else:
                     step = procedure.send(answer)
@@ -66,7 +97,7 @@ class Asker:
             procedure.close()
 
     async def arun(self, procedure: Steps[_Result], limits: Limits) -> _Result:
-        """The same in an event loop."""
+        """The same in an event loop; it ends with its task."""
         try:
             step = next(procedure)
             while True:
@@ -81,6 +112,30 @@ class Asker:
             return result
         finally:
             procedure.close()
+
+    async def arun_until(self, procedure: Steps[_Result], limits: Limits, control: Control) -> _Result:
+        """:meth:`arun` that `control` ends too, from any thread; then it is a BackendUnavailable."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        task = asyncio.create_task(self.arun(procedure, limits))
+
+        def cancel() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing runs any more
+                loop.call_soon_threadsafe(task.cancel)
+
+        forget = control.on_cancel(cancel)
+        outer = asyncio.current_task()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if control.cancelled and outer is not None and not outer.cancelling():
+                raise self._cancelled() from None
+            raise
+        finally:
+            forget()
+
+    # Ending -----------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close all connections; from now on every request is refused."""
@@ -100,12 +155,16 @@ class Asker:
         if asynchronous is not None:
             await asynchronous.aclose()
 
+    # ------------------------------------------------------------------------------------------------------
+
     def _step(self, step: Step, limits: Limits, control: Control | None) -> Any:
         if isinstance(step, Work):
             return step.run()
         if isinstance(step, Wait):
             return None  # a blocking call in an event loop's thread cannot wait for that loop
-        return parse(self._sync.fetch(self._exchange(step, limits), control), self._who)
+        if isinstance(step, Several):
+            return self._several(step, limits, control)
+        return self._parsed(step, self._sync.fetch(self._exchange(step, limits), control))
 
     async def _astep(self, step: Step, limits: Limits) -> Any:
         if isinstance(step, Work):
@@ -120,7 +179,67 @@ class Asker:
                 async with asyncio.timeout(limits.left()):
                     await step.answered.wait()
             return None
-        return parse(await self._asynchronous().fetch(self._exchange(step, limits)), self._who)
+        if isinstance(step, Several):
+            return await self._aseveral(step, limits)
+        return self._parsed(step, await self._asynchronous().fetch(self._exchange(step, limits)))
+
+    def _several(self, step: Several, limits: Limits, control: Control | None) -> list[Any]:
+        together = Control()  # ends all of them, and nothing else
+        first_failure: list[BaseException] = []
+
+        def ask(call: Call) -> Any:
+            try:
+                if together.cancelled:
+                    raise self._cancelled()
+                return step.read(call, self._step(call, limits, together))
+            except BaseException as error:
+                first_failure.append(error)  # those that follow are of our own making
+                together.cancel()
+                raise
+
+        if len(step.calls) == 1 or step.at_once == 1:
+            return [step.read(call, self._step(call, limits, control)) for call in step.calls]
+        from concurrent.futures import ThreadPoolExecutor
+
+        forget = control.on_cancel(together.cancel) if control is not None else None
+        workers = ThreadPoolExecutor(min(len(step.calls), step.at_once), thread_name_prefix="lollms-ollama")
+        try:
+            return [done.result() for done in [workers.submit(ask, call) for call in step.calls]]
+        except Exception:
+            if first_failure:
+                raise first_failure[0] from first_failure[0].__cause__
+            raise
+        finally:
+            # Also where this thread is interrupted: what still runs ends at once, and is waited for.
+            together.cancel()
+            workers.shutdown(cancel_futures=True)
+            if forget is not None:
+                forget()
+
+    async def _aseveral(self, step: Several, limits: Limits) -> list[Any]:
+        import asyncio
+
+        found: list[Any] = [None] * len(step.calls)
+        left = iter(enumerate(step.calls))
+
+        async def work() -> None:
+            for place, call in left:  # each takes the next
+                found[place] = step.read(call, await self._astep(call, limits))
+
+        workers = [asyncio.create_task(work()) for _ in range(min(len(step.calls), step.at_once))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return found
+
+    def _parsed(self, call: Call, data: bytes) -> dict[str, Any]:
+        return {} if call.says_nothing else parse(data, self._who)
+
+    def _cancelled(self) -> BackendUnavailable:
+        return BackendUnavailable(f"{self._who}: the request was cancelled")
 
     def _exchange(self, call: Call, limits: Limits) -> Exchange:
         return Exchange(self._server, self._who, call, limits)

@@ -1,32 +1,52 @@
 """Requests to Ollama's API, without I/O: a method, a path and a JSON body.
 
-Source: docs/api.md of https://github.com/ollama/ollama.
+Source: docs/api.md and docs/openapi.yaml of https://github.com/ollama/ollama.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lollms_core import BadRequest, GenerationRequest, Image
-from lollms_core.messages import text_of
-from lollms_core.request import EmbedRequest
+from lollms_core import BadRequest, EmbedRequest, GenerationRequest
+from lollms_ollama.chat_messages import as_base64, chat_messages
+from lollms_ollama.facts import ModelFacts
 from lollms_ollama.options import SERVER_OPTIONS
 
-__all__ = ["PS", "TAGS", "VERSION", "Call", "contents", "embedding", "generation", "loading", "show", "with_images"]
+__all__ = [
+    "PS",
+    "TAGS",
+    "VERSION",
+    "Call",
+    "deleting",
+    "embedding",
+    "generation",
+    "is_plain",
+    "loading",
+    "pulling",
+    "show",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. ``model`` is the model that it is about, for messages."""
+    """One request.
+
+    Attributes:
+        method: of HTTP.
+        path: below the server's URL.
+        body: what is sent as JSON.
+        model: the model that it is about, for messages.
+        says_nothing: whether the answer's status is all that it says.
+    """
 
     method: str
     path: str
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     model: str | None = None
+    says_nothing: bool = False
 
     def content(self) -> bytes:
         """The body's bytes, "" if there is none.
@@ -66,6 +86,19 @@ def loading(model: str, options: Mapping[str, Any], *, embeds: bool = False) -> 
     return Call("POST", "/api/embed" if embeds else "/api/generate", body, model)
 
 
+def pulling(model: str, *, insecure: bool = False) -> Call:
+    """Has the server fetch a model; `insecure` from a registry without TLS."""
+    body: dict[str, Any] = {"model": model, "name": model, "stream": True}
+    if insecure:
+        body["insecure"] = True
+    return Call("POST", "/api/pull", body, model)
+
+
+def deleting(model: str) -> Call:
+    """Has the server delete a model."""
+    return Call("DELETE", "/api/delete", {"model": model, "name": model}, model, says_nothing=True)
+
+
 # A request's field and Ollama's name for it.
 _OPTIONS: Final = {
     "n_predict": "num_predict",
@@ -82,26 +115,48 @@ _OPTIONS: Final = {
 }
 
 
-def generation(request: GenerationRequest, model: str) -> Call:
+def is_plain(request: GenerationRequest) -> bool:
+    """Whether a request is a plain prompt that goes as it stands, and not into the model's template for chats.
+
+    With tools it is a chat: only /api/chat has them.
+    """
+    plain = request.messages is None and request.options.get("completion_format") == "text"
+    return plain and not _tools(request)
+
+
+def generation(request: GenerationRequest, model: str, facts: ModelFacts | None = None) -> Call:
     """The request for one answer, always streamed: silence is then noticed, and what has come is not lost.
 
     A plain prompt goes to /api/generate if ``completion_format`` is "text", everything else to /api/chat.
+
+    Args:
+        request: what the caller asks.
+        model: the model's name.
+        facts: what is known of it.
+
+    Raises:
+        BadRequest: the arguments of a tool call are no JSON object.
     """
     body: dict[str, Any] = {"model": model}
-    as_text = request.messages is None and request.options.get("completion_format") == "text"
-    if as_text:
+    plain = is_plain(request)
+    if plain:
         system = f"{request.system_prompt}\n\n" if request.system_prompt else ""
         body["prompt"] = system + (request.prompt or "")
         body["raw"] = True
         if "suffix" in request.options:
             body["suffix"] = request.options["suffix"]
             del body["raw"]  # it is the model's template that knows how to fill in
-        images = [_base64(image) for image in request.images if isinstance(image, Image)]
+        images = as_base64(request.images)
         if images:
             body["images"] = images
     else:
-        body["messages"] = list(_messages(request))
+        body["messages"] = list(chat_messages(request))
+        tools = _tools(request)
+        if tools:
+            body["tools"] = tools
     body["stream"] = True
+    if request.response_format is not None:
+        body["format"] = dict(request.response_format.schema)
     options = {theirs: value for ours, theirs in _OPTIONS.items() if (value := getattr(request, ours)) is not None}
     if request.seed is not None and request.seed >= 0:
         options["seed"] = request.seed
@@ -109,9 +164,20 @@ def generation(request: GenerationRequest, model: str) -> Call:
         options["stop"] = list(request.stop)
     options.update((name, request.options[name]) for name in SERVER_OPTIONS if name in request.options)
     _add(body, options, request.options)
-    if request.think is not None:
-        body["think"] = request.think
-    return Call("POST", "/api/generate" if as_text else "/api/chat", _merged(body, request.backend_options), model)
+    # Of a model that nothing is known of, the server itself says whether it thinks.
+    think = facts.think(request.think) if facts is not None else request.think or None
+    if think is not None:
+        body["think"] = think
+    if request.logprobs:
+        body["logprobs"] = True
+        if request.logprobs is not True:
+            body["top_logprobs"] = request.logprobs
+    return Call("POST", "/api/generate" if plain else "/api/chat", _merged(body, request.backend_options), model)
+
+
+def _tools(request: GenerationRequest) -> list[dict[str, Any]]:
+    # Ollama has no field for tool_choice; a model that shall call none is told of none.
+    return [] if request.tool_choice == "none" else [tool.definition for tool in request.tools or ()]
 
 
 def embedding(request: EmbedRequest, model: str, texts: Sequence[str]) -> Call:
@@ -141,100 +207,3 @@ def _merged(body: dict[str, Any], unchecked: Mapping[str, Any]) -> dict[str, Any
     if isinstance(options, Mapping):
         merged["options"] = {**body.get("options", {}), **options}
     return merged
-
-
-# Messages ---------------------------------------------------------------------------------------------
-
-
-def _messages(request: GenerationRequest) -> Iterator[dict[str, Any]]:
-    messages = request.to_messages()
-    last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=None)
-    for place, message in enumerate(messages):
-        images = [part["image"] for part in _image_parts(message)]
-        if place == last:
-            images += request.images
-        yield _message(message, [_base64(image) for image in images if isinstance(image, Image)])
-    if last is None and request.images:
-        yield _message({"role": "user", "content": ""}, [_base64(i) for i in request.images if isinstance(i, Image)])
-
-
-def _message(message: Mapping[str, Any], images: list[str]) -> dict[str, Any]:
-    role = message["role"]
-    made: dict[str, Any] = {
-        "role": "system" if role == "developer" else role,  # OpenAI's newer name of the same role
-        "content": text_of(message.get("content")),
-    }
-    if images:
-        made["images"] = images
-    if message.get("tool_calls"):
-        made["tool_calls"] = [_tool_call(call) for call in message["tool_calls"]]
-    if role == "tool":
-        name = message.get("name") or message.get("tool_name")
-        if name:
-            made["tool_name"] = name
-        if message.get("tool_call_id"):
-            made["tool_call_id"] = message["tool_call_id"]
-    provider = message.get("provider")
-    if isinstance(provider, Mapping) and isinstance(provider.get("thinking"), str):
-        made["thinking"] = provider["thinking"]
-    return made
-
-
-def _tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Ollama wants the arguments as an object, not as JSON text."""
-    function = dict(call.get("function") or {})
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            function["arguments"] = json.loads(arguments or "{}")
-        except ValueError as error:
-            raise BadRequest(f"a tool call's arguments are no JSON: {error}") from error
-    made = {"function": function}
-    return {"id": call["id"], **made} if call.get("id") else made
-
-
-def _image_parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    content = message.get("content")
-    if not isinstance(content, list):
-        return []
-    return [part for part in content if part.get("type") == "image"]
-
-
-def with_images(messages: Sequence[Mapping[str, Any]], load: Any) -> tuple[dict[str, Any], ...]:
-    """`messages` with the images in their parts read by `load`, each part then ``{"type": "image", "image": Image}``.
-
-    Raises:
-        ImageError: an image cannot be read.
-        TypeError: a part is of an unknown kind.
-    """
-    return tuple(_with_images(place, message, load) for place, message in enumerate(messages))
-
-
-def _with_images(place: int, message: Mapping[str, Any], load: Any) -> dict[str, Any]:
-    content = message.get("content")
-    if not isinstance(content, list):
-        return dict(message)
-    parts = []
-    for part in content:
-        kind = part["type"]
-        if kind == "image_url":
-            url = part.get("image_url")
-            parts.append({"type": "image", "image": load(url.get("url") if isinstance(url, Mapping) else url)})
-        elif kind == "image":
-            parts.append({"type": "image", "image": load(part.get("image"))})
-        elif kind == "text":
-            parts.append(part)
-        else:
-            raise TypeError(f"messages[{place}] has a part of the kind {kind!r}, which Ollama has no place for")
-    return {**message, "content": parts}
-
-
-def _base64(image: Image) -> str:
-    return base64.b64encode(image.data).decode("ascii")
-
-
-def contents(request: GenerationRequest) -> list[str]:
-    """The texts that the prompt is made of, without what the model's template adds."""
-    if request.messages is None:
-        return [text for text in (request.system_prompt, request.prompt) if text]
-    return [text for message in request.to_messages() if (text := text_of(message.get("content")))]

@@ -14,6 +14,7 @@ from typing import Any, Final
 from lollms_core import (
     BackendTimeout,
     BackendUnavailable,
+    CapabilityNotSupported,
     LollmsError,
     ProtocolError,
     StreamInterrupted,
@@ -21,9 +22,9 @@ from lollms_core import (
 from lollms_core.responses import check_content_type, error_of_response
 from lollms_core.retry import RetryBudget, RetryPolicy
 from lollms_ollama.address import Server
-from lollms_ollama.answers import known_error
 from lollms_ollama.calls import Call
 from lollms_ollama.options import DEFAULT_CONNECT_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_RESPONSE_BYTES
+from lollms_ollama.records import known_error
 
 __all__ = ["MAX_ERROR_BYTES", "Exchange", "Limits"]
 
@@ -105,13 +106,14 @@ class Exchange:
         The error is for the caller to raise: a server may repeat the key that it refuses, and `body` would then
         be found among the local variables of a traceback.
         """
-        wait = self._within(self._budget.after_status(status, headers))
-        if wait is not None:
-            return wait
-        error = error_of_response(
-            status, headers, body, who=self.who, model=self.call.model, secrets=self.server.secrets
+        error = known_error(
+            error_of_response(status, headers, body, who=self.who, model=self.call.model, secrets=self.server.secrets),
+            self.call.model,
         )
-        return known_error(error, self.call.model)
+        if isinstance(error, CapabilityNotSupported):
+            return error  # some versions say that with a status of 500; it will not change
+        wait = self._within(self._budget.after_status(status, headers))
+        return error if wait is None else wait
 
     def accepted(self, headers: Mapping[str, str]) -> None:
         """A response has begun.

@@ -1,16 +1,33 @@
-"""What a server says about a model, and what follows from it for us; without I/O."""
+"""What a server says about a model, and what follows from it for us; without I/O.
+
+Source: /api/show in docs/api.md and docs/openapi.yaml, and server/images.go (Capabilities) of
+https://github.com/ollama/ollama.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from lollms_core import Capability
 from lollms_ollama.kinds import is_supported
 
-__all__ = ["CAPABILITIES", "ModelFacts", "listed", "loaded_entry", "newest", "same_model"]
+__all__ = [
+    "CAPABILITIES",
+    "ModelFacts",
+    "Version",
+    "in_memory",
+    "listed",
+    "loaded_entry",
+    "newest",
+    "same_model",
+    "version_of",
+]
+
+Version: TypeAlias = tuple[int, int, int]
+
 
 CAPABILITIES: Final = frozenset(
     {
@@ -18,15 +35,23 @@ CAPABILITIES: Final = frozenset(
         Capability.CHAT,
         Capability.STREAM,
         Capability.VISION,
+        Capability.TOOLS,
+        Capability.JSON_SCHEMA,
         Capability.REASONING,
+        Capability.LOGPROBS,
         Capability.EMBED,
         Capability.TOKENIZE,
+        Capability.PULL,
         Capability.ASYNC,
     }
 )
 """What the binding can do with a model that can."""
 
 _GENERATING: Final = frozenset({Capability.TEXT, Capability.CHAT, Capability.STREAM})
+# The servers that brought a feature which older ones ignore without a word, or have another form of.
+_TOOLS_SINCE: Final = (0, 3, 0)
+_SCHEMAS_SINCE: Final = (0, 5, 0)
+_LOGPROBS_SINCE: Final = (0, 12, 11)
 _NUM_CTX: Final = re.compile(r"^\s*num_ctx\s+(\d+)\s*$", re.MULTILINE)
 
 
@@ -38,11 +63,13 @@ class ModelFacts:
         name: the model's name.
         answer: the answer as it came.
         digest: of the model's manifest, as in /api/tags; None if it was not asked for.
+        version: of the server; None if it does not tell, as one that was built from source. Then it counts as new.
     """
 
     name: str
     answer: Mapping[str, Any] = field(repr=False)
     digest: str | None = None
+    version: Version | None = None
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -79,32 +106,83 @@ class ModelFacts:
         return self._whole("general.parameter_count")
 
     @property
-    def only_embeds(self) -> bool:
-        """Whether the model makes vectors and no text."""
-        told = self.answer.get("capabilities")
-        if isinstance(told, list):
-            return "completion" not in told and "embedding" in told
-        # Encoders. Servers that don't tell capabilities (before 0.6.4) know no other embedding models.
-        return "bert" in self.architecture or f"{self.architecture}.pooling_type" in self.metadata
+    def told(self) -> frozenset[str] | None:
+        """The server's own list of what the model can do; None from servers before 0.6.4, which tell none."""
+        found = self.answer.get("capabilities")
+        return frozenset(filter(lambda name: isinstance(name, str), found)) if isinstance(found, list) else None
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model makes text, and not only vectors or pictures."""
+        if self.told is not None:
+            return "completion" in self.told or not self.told & {"embedding", "image"}
+        # Encoders. Servers that don't tell capabilities know no other models that make no text.
+        return "bert" not in self.architecture and f"{self.architecture}.pooling_type" not in self.metadata
+
+    @property
+    def fills_in(self) -> bool:
+        """Whether the model can write what stands before a ``suffix``."""
+        return "insert" in self.told if self.told is not None else self._in_template("Suffix")
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What the binding can do with this model."""
-        able = {Capability.ASYNC, Capability.EMBED}
+        able = {Capability.ASYNC, Capability.EMBED, Capability.PULL}
         if is_supported(self.metadata):
             able.add(Capability.TOKENIZE)
-        if self.only_embeds:
+        if not self.writes:
             return frozenset(able)
         able |= _GENERATING
-        told = self.answer.get("capabilities")
-        if isinstance(told, list):
+        if self._since(_SCHEMAS_SINCE):
+            able.add(Capability.JSON_SCHEMA)
+        if self._since(_LOGPROBS_SINCE):
+            able.add(Capability.LOGPROBS)
+        told = self.told
+        if told is not None:
             if "vision" in told:
                 able.add(Capability.VISION)
-            if "thinking" in told:
+            if "tools" in told:
+                able.add(Capability.TOOLS)
+            if "thinking" in told and self._think_values != [False]:
                 able.add(Capability.REASONING)
-        elif self.answer.get("projector_info") or any(".vision." in key for key in self.metadata):
+            return frozenset(able)
+        if self.answer.get("projector_info") or any(".vision." in key for key in self.metadata):
             able.add(Capability.VISION)
+        if self._in_template("Tools") and self._since(_TOOLS_SINCE):
+            able.add(Capability.TOOLS)
         return frozenset(able)
+
+    def think(self, wanted: bool | str | None) -> bool | str | None:
+        """What to send as ``think``; None for nothing.
+
+        A level goes to models that have levels; for others each of them means: think. That a model shall not think is
+        only said to one that does: of servers that know thinking some refuse it for others, and older ones ignore it.
+
+        Source: docs/capabilities/thinking.mdx of https://github.com/ollama/ollama.
+        """
+        if wanted is None or Capability.REASONING not in self.capabilities:
+            return None
+        if isinstance(wanted, bool):
+            return wanted
+        levels = self._think_values
+        if levels is None:
+            # Servers that don't tell them take levels for gpt-oss, and refuse them for all other models.
+            return wanted if self.architecture.replace("-", "") == "gptoss" else True
+        return wanted if wanted in levels else True
+
+    @property
+    def _think_values(self) -> list[Any] | None:
+        """The values of ``think`` that the model takes, where the server tells them."""
+        thinking = self.answer.get("thinking")
+        values = thinking.get("values") if isinstance(thinking, Mapping) else None
+        return values if isinstance(values, list) else None
+
+    def _in_template(self, variable: str) -> bool:
+        template = self.answer.get("template")
+        return isinstance(template, str) and re.search(rf"\.{variable}\b", template) is not None
+
+    def _since(self, version: Version) -> bool:
+        return self.version is None or self.version >= version
 
     def _whole(self, key: str) -> int | None:
         value = self.metadata.get(key)
@@ -170,6 +248,43 @@ def listed(tags: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The models of /api/tags as ``listModels`` gives them, the one changed last first."""
     models = sorted(_models(tags), key=lambda model: -_instant(model.get("modified_at")))
     return [_listed(model) for model in models]
+
+
+_FOR_EVER: Final = 50 * 365 * 24 * 3600.0
+"""Seconds ahead from which a time means never: a server says 292 years."""
+
+
+def in_memory(ps: Mapping[str, Any], now: float) -> list[dict[str, Any]]:
+    """The models of /api/ps as ``ps`` gives them.
+
+    Args:
+        ps: the answer.
+        now: seconds since 1970.
+    """
+    return [_in_memory(model, now) for model in _models(ps)]
+
+
+def _in_memory(model: Mapping[str, Any], now: float) -> dict[str, Any]:
+    expires = model.get("expires_at")
+    entry = {
+        "model_name": _name(model),
+        "size": model.get("size"),
+        "expires_at": None if _instant(expires) > now + _FOR_EVER else expires,
+        "size_vram": model.get("size_vram"),
+        "digest": model.get("digest"),
+    }
+    if type(model.get("context_length")) is int:
+        entry["ctx_size"] = model["context_length"]
+    return entry
+
+
+def version_of(answer: Mapping[str, Any]) -> Version | None:
+    """The version in an answer of /api/version; None if it is none, or that of a build from source."""
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", str(answer.get("version", "")))
+    if found is None or found.groups() == ("0", "0", "0"):
+        return None
+    major, minor, patch = map(int, found.groups())
+    return major, minor, patch
 
 
 def _listed(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypedDict, get_args
 
 __all__ = [
     "DEFAULT_CONNECT_TIMEOUT",
+    "DEFAULT_EMBED_CONCURRENCY",
     "DEFAULT_IDLE_TIMEOUT",
     "DEFAULT_MAX_RESPONSE_BYTES",
     "SERVER_OPTIONS",
@@ -21,6 +22,9 @@ CompletionFormat = Literal["chat", "text"]
 
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
 """Seconds for one try to connect."""
+
+DEFAULT_EMBED_CONCURRENCY: Final = 4
+"""Requests for vectors under way at once: as many as a server works on side by side at most by its own choice."""
 
 DEFAULT_IDLE_TIMEOUT: Final = 600.0
 """Seconds of silence where ``timeout`` is not given: a large model takes minutes to be read from a slow disk."""
@@ -58,6 +62,8 @@ class OllamaOptions(TypedDict, total=False):
         use_mmap: whether the file is mapped into memory.
         use_mlock: whether the weights are kept from being swapped out.
         numa: NUMA optimisations.
+        embed_concurrency: requests that are under way at once where ``embed`` gets more texts than go into one (64).
+            Default 4; 1 sends one after the other.
         connect_timeout: seconds for one try to connect. Default 10.
         retries: how often a request that failed before its first byte is sent again. Default 2.
         retry_budget: seconds from the first try to the start of the last. Default 60.
@@ -83,6 +89,7 @@ class OllamaOptions(TypedDict, total=False):
     use_mmap: bool
     use_mlock: bool
     numa: bool
+    embed_concurrency: int
     connect_timeout: float
     retries: int
     retry_budget: float
@@ -192,6 +199,7 @@ _CHECKS: Final[dict[str, _Check]] = {
     "use_mmap": _flag,
     "use_mlock": _flag,
     "numa": _flag,
+    "embed_concurrency": _whole(1, 64),
     "connect_timeout": _number(0, above=True),
     "retries": _whole(0, 100),
     "retry_budget": _number(0),

@@ -1,36 +1,51 @@
 """What the binding asks its server, in which order: procedures without I/O.
 
 Each is a generator. It yields a :class:`Call` and gets the parsed answer, or yields a :class:`Work` (something
-that takes the CPU a while) and gets its result; what goes wrong is raised at the ``yield``. The binding runs
-them with its blocking transport or, unchanged, with its asyncio one; there one may also :class:`Wait`.
+that takes the CPU a while) or :class:`Several` calls and gets the results; what goes wrong is raised at the ``yield``.
+The binding runs them with its blocking transport or, unchanged, with its asyncio one; there one may also
+:class:`Wait`.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from lollms_core import CapabilityNotSupported, ContextOverflow, GenerationRequest, LollmsError, ModelNotFound
-from lollms_ollama.calls import PS, TAGS, VERSION, Call, contents, loading, show
-from lollms_ollama.facts import ModelFacts, loaded_entry, newest
+from lollms_core import (
+    CapabilityNotSupported,
+    ContextOverflow,
+    EmbedRequest,
+    GenerationRequest,
+    LollmsError,
+    ModelNotFound,
+    ProtocolError,
+)
+from lollms_ollama.answers import vectors
+from lollms_ollama.calls import PS, TAGS, VERSION, Call, embedding, loading, show
+from lollms_ollama.chat_messages import contents
+from lollms_ollama.facts import ModelFacts, Version, loaded_entry, newest, version_of
+from lollms_ollama.options import DEFAULT_EMBED_CONCURRENCY
 from lollms_ollama.vocabulary_store import VocabularyStore
 
 if TYPE_CHECKING:
     import asyncio
 
 __all__ = [
+    "EMBED_BATCH",
+    "Several",
     "Step",
     "Steps",
     "Wait",
     "Work",
     "check_context",
     "context_size",
+    "embed",
     "facts_of",
     "load",
     "pick_model",
+    "unload",
     "vocabulary",
 ]
 
@@ -53,7 +68,18 @@ class Wait:
     answered: asyncio.Event
 
 
-Step: TypeAlias = Call | Work | Wait
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Calls of which some are under way at once; the result is the list of what `read` makes of their answers, in
+    their order. What goes wrong with one ends them all.
+    """
+
+    calls: tuple[Call, ...]
+    read: Callable[[Call, Mapping[str, Any]], Any]
+    at_once: int
+
+
+Step: TypeAlias = Call | Work | Wait | Several
 Steps: TypeAlias = Generator[Step, Any, T]
 
 _OLD_DEFAULT: Final = 2048
@@ -61,6 +87,9 @@ _OLD_DEFAULT: Final = 2048
 # the operator can set it (OLLAMA_CONTEXT_LENGTH), and /api/ps tells it in newer versions.
 _OLD_VERSIONS: Final = (0, 5, 13)
 _LEAST_DEFAULT: Final = 2048
+
+EMBED_BATCH: Final = 64
+"""Texts that are sent for their vectors in one request."""
 
 
 def pick_model(who: str) -> Steps[str]:
@@ -78,13 +107,20 @@ def pick_model(who: str) -> Steps[str]:
     return name
 
 
-def facts_of(model: str) -> Steps[ModelFacts]:
-    """What the server says about `model`.
+def facts_of(model: str, version: Version | None = None) -> Steps[ModelFacts]:
+    """What the server says about `model`, and which version it is unless that is known.
 
     Raises:
         LollmsError: it has no such model, or cannot be reached.
     """
-    return ModelFacts(model, (yield show(model)))
+    answer = yield show(model)
+    if version is None:
+        try:
+            version = version_of((yield VERSION))
+        except LollmsError as error:
+            # A gateway may let through only what makes answers.
+            _log.debug("the server does not tell its version: %s", error)
+    return ModelFacts(model, answer, version=version)
 
 
 def load(model: str, options: Mapping[str, Any]) -> Steps[None]:
@@ -97,6 +133,35 @@ def load(model: str, options: Mapping[str, Any]) -> Steps[None]:
         yield loading(model, options)
     except CapabilityNotSupported:
         yield loading(model, options, embeds=True)
+
+
+def unload(model: str) -> Steps[None]:
+    """Have the server free the memory of `model`, as soon as no request needs it.
+
+    Raises:
+        ModelNotFound: it has no such model.
+        LollmsError: it failed.
+    """
+    yield from load(model, {"keep_alive": 0})
+
+
+def embed(request: EmbedRequest, model: str, who: str) -> Steps[list[list[float]]]:
+    """One vector for each text of `request`, in their order.
+
+    Raises:
+        ProtocolError: they are not as many, or not of one size.
+        LollmsError: a request failed.
+    """
+    texts = request.texts
+    batches = [texts[start : start + EMBED_BATCH] for start in range(0, len(texts), EMBED_BATCH)]
+    found = yield Several(
+        tuple(embedding(request, model, batch) for batch in batches),
+        lambda call, answer: vectors(answer, len((call.body or {})["input"]), who),
+        request.options.get("embed_concurrency", DEFAULT_EMBED_CONCURRENCY),
+    )
+    if len({len(batch[0]) for batch in found}) > 1:
+        raise ProtocolError(f"{who} sent vectors of different size")
+    return [vector for batch in found for vector in batch]
 
 
 def vocabulary(facts: ModelFacts, store: VocabularyStore, who: str) -> Steps[tuple[Any, str | None]]:
@@ -146,10 +211,9 @@ def context_size(
 
 def _default_context(facts: ModelFacts, options: Mapping[str, Any] | None, who: str) -> Steps[int | None]:
     """The server's own default."""
+    if facts.version is not None and facts.version < _OLD_VERSIONS:
+        return _OLD_DEFAULT
     try:
-        version = _version((yield VERSION))
-        if version is not None and version < _OLD_VERSIONS:
-            return _OLD_DEFAULT
         entry = loaded_entry((yield PS), facts.name)
         if entry is None and options is not None:
             # It is loaded for the request anyway; then its context can be asked for.
@@ -160,14 +224,6 @@ def _default_context(facts: ModelFacts, options: Mapping[str, Any] | None, who: 
         return None
     size = entry.get("context_length") if entry is not None else None
     return size if type(size) is int and size > 0 else None
-
-
-def _version(answer: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    found = re.match(r"(\d+)\.(\d+)\.(\d+)", str(answer.get("version", "")))
-    if found is None or found.groups() == ("0", "0", "0"):  # what a build from source says
-        return None
-    major, minor, patch = map(int, found.groups())
-    return major, minor, patch
 
 
 def check_context(facts: ModelFacts, request: GenerationRequest, store: VocabularyStore, who: str) -> Steps[None]:

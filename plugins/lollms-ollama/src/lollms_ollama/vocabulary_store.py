@@ -38,6 +38,8 @@ class VocabularyStore:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._lock = threading.Lock()
+        self.fetching = threading.Lock()
+        """For whoever fetches one: it may be 30 MB, so nobody shall fetch a second one meanwhile."""
         self._recent: OrderedDict[str, Any] = OrderedDict()
 
     def in_memory(self, digest: str) -> Any:

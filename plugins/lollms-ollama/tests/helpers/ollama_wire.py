@@ -47,6 +47,11 @@ def hang_up() -> None:
     raise Hangup
 
 
+def until_left() -> None:
+    """A part of an answer: nothing more comes, until the client closes the connection."""
+    raise AssertionError("the server does this itself: it knows the connection")
+
+
 @dataclass
 class Place:
     """What the server answers at one path: the answers of `script` in turn, the last of them for ever."""
@@ -130,6 +135,9 @@ class Server:
                         place = self.places.get(heard.path)
                         answer = place.next() if place is not None else lambda _: not_found()
                     for part in answer(heard):
+                        if part is until_left:
+                            connection.recv(1)  # "" once it is closed
+                            raise Hangup
                         if callable(part):
                             part()
                         else:

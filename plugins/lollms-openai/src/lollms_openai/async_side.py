@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lollms_core import BackendTimeout, ProtocolError, StreamInterrupted
@@ -16,7 +16,7 @@ from lollms_openai.server import Server
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["AsyncSide", "unless_cancelled"]
+__all__ = ["AsyncSide", "run_all", "unless_cancelled"]
 
 _T = TypeVar("_T")
 
@@ -145,6 +145,29 @@ class AsyncSide:
         response, self._response = self._response, None
         if response is not None:
             await response.aclose()
+
+
+async def run_all(clients: Clients, server: Server, operations: Sequence[Operation[_T]], limit: int) -> list[_T]:
+    """The operations' results in their order, at most `limit` of them under way at the same time.
+
+    The first that fails ends the others.
+
+    Raises:
+        LollmsError: what that one raises.
+    """
+    gate = asyncio.Semaphore(limit)
+
+    async def run(operation: Operation[_T]) -> _T:
+        async with gate, AsyncSide(clients, server) as side:
+            return await side.run(operation)
+
+    tasks = [asyncio.ensure_future(run(operation)) for operation in operations]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def unless_cancelled(control: Control, work: Coroutine[Any, Any, _T], who: str) -> _T:

@@ -23,16 +23,18 @@ from lollms_core.errors import close_names
 from lollms_core.messages import has_images
 from lollms_openai import models
 from lollms_openai.async_side import AsyncSide, unless_cancelled
-from lollms_openai.bodies import generation_body
+from lollms_openai.async_side import run_all as arun_all
+from lollms_openai.bodies import check_plain, generation_body, thinking_fields
 from lollms_openai.clients import Clients
-from lollms_openai.embeddings import embeddings
+from lollms_openai.embeddings import batches, joined
 from lollms_openai.exchange import Operation, policy_of
 from lollms_openai.generations import Reading, started
 from lollms_openai.options import DEFAULT_IDLE, OpenAIOptions, check_options
 from lollms_openai.preset import OPENAI, Preset
 from lollms_openai.probe import answers
 from lollms_openai.server import server_of
-from lollms_openai.sync_side import SyncSide
+from lollms_openai.sync_side import SyncSide, run_all
+from lollms_openai.thinking import switch_of
 from lollms_openai.tokens import checked_text, checked_tokens, server_detokenize, server_tokenize, tiktoken_encoding
 
 __all__ = ["OpenAIBinding"]
@@ -40,6 +42,22 @@ __all__ = ["OpenAIBinding"]
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+
+
+def _needs(request: GenerationRequest) -> list[Capability]:
+    """What `request` needs and a model may lack, as may turn out only now that the model is known."""
+    asked = {
+        Capability.VISION: request.images or (request.messages and has_images(request.messages)),
+        Capability.TOOLS: request.tools,
+        Capability.JSON_SCHEMA: request.response_format,
+        Capability.REASONING: request.think,
+        Capability.LOGPROBS: request.logprobs,
+    }
+    return [capability for capability, value in asked.items() if value]
+
+
+def _at_once(request: EmbedRequest) -> int:
+    return int(request.options.get("embed_concurrency", 4))
 
 
 def _uses(preset: Preset) -> frozenset[str]:
@@ -109,9 +127,9 @@ class OpenAIBinding(EventBinding):
         )
         self._clients = Clients(self._server, f"the binding {self.binding_name!r}")
         self._chosen: dict[bool, str] = {}  # where no model is named: to generate with, to embed with
-        self._kinds: dict[str, str] = {}  # of listed models
+        self._listed_lacks: dict[str, frozenset[Capability]] = {}  # what listed models lack, by the list
         self._lacking: frozenset[Capability] = frozenset()  # what the server turned out to lack, whatever the model
-        self._knows_vision = False
+        self._looked = False
         if not self._server.verify:
             _log.warning("%s: the check of TLS certificates is off", self._server.who)
 
@@ -143,13 +161,15 @@ class OpenAIBinding(EventBinding):
 
     def capabilities_of(self, model: str | None = None) -> frozenset[Capability]:
         name = model or self.model_name
+        preset = self._server.preset
         able = self.capabilities - self._lacking
+        if not preset.thinking or (name is not None and switch_of(preset.thinking, name) is None):
+            able -= {Capability.REASONING}
         if name is None:
             return able
-        if self._server.preset is OPENAI:
+        if preset is OPENAI:
             able -= models.lacking_by_name(name)
-        kind = self._kinds.get(name)
-        return able - models.lacking_by_kind(kind) if kind is not None else able
+        return able - self._listed_lacks.get(name, frozenset())
 
     def _require(self, needs: Capability | Sequence[Capability], model: str | None = None) -> None:
         try:
@@ -159,6 +179,7 @@ class OpenAIBinding(EventBinding):
 
     def _checked(self, request: GenerationRequest, kind: Capability) -> GenerationRequest:
         check_options(request.options)
+        check_plain(request)
         return super()._checked(request, kind)
 
     def _embed_request(self, text: Any, kwargs: Mapping[str, Any]) -> EmbedRequest:
@@ -209,37 +230,43 @@ class OpenAIBinding(EventBinding):
                 yield event
 
     def _embed(self, request: EmbedRequest) -> list[list[float]]:
-        return self._done(self._vectors(request), request.control)
+        model = self._done(self._model(request.model, to_embed=True), request.control)
+        work = batches(request, self._server, model, self._embed_idle)
+        parts = run_all(self._clients, self._server, request.control, work, _at_once(request))
+        return joined(parts, request, self._server, model)
 
     async def _aembed(self, request: EmbedRequest) -> list[list[float]]:
         async def work() -> list[list[float]]:
             async with AsyncSide(self._clients, self._server) as side:
-                return await side.run(self._vectors(request))
+                model = await side.run(self._model(request.model, to_embed=True))
+            operations = batches(request, self._server, model, self._embed_idle)
+            parts = await arun_all(self._clients, self._server, operations, _at_once(request))
+            return joined(parts, request, self._server, model)
 
         return await unless_cancelled(request.control, work(), self._server.who)
 
     def _started(self, request: GenerationRequest) -> Operation[Reading]:
         model = request.model or self.model_name
-        # Also reads the images, before anything is sent.
-        body = generation_body(request, self._server.preset, model)
+        body = generation_body(request, self._server, model)
         if model is None and "model" not in body:
             model = yield from self._model(None)
             if model is not None:
                 body["model"] = model
-        if request.images or (request.messages and has_images(request.messages)):
-            if not self._knows_vision:
+        needs = _needs(request)
+        if needs:
+            if not self._looked and models.TOLD_BY_PROPS.intersection(needs):
                 yield from self._look()
-            self._require(Capability.VISION, model)
+            self._require(needs, model)
+        body = {**thinking_fields(request, self._server.preset, model), **body}
         try:
             return (yield from started(request, body, self._server, model))
         except ModelNotFound:
             self._chosen.clear()  # what was the newest may be gone
             raise
 
-    def _vectors(self, request: EmbedRequest) -> Operation[list[list[float]]]:
-        model = yield from self._model(request.model, to_embed=True)
-        idle = self.defaults.get("timeout", DEFAULT_IDLE)
-        return (yield from embeddings(request, self._server, model, idle))
+    @property
+    def _embed_idle(self) -> float:
+        return float(self.defaults.get("timeout", DEFAULT_IDLE))
 
     def _done(self, operation: Operation[_T], control: Control | None = None) -> _T:
         with SyncSide(self._clients, self._server, control) as side:
@@ -397,8 +424,8 @@ class OpenAIBinding(EventBinding):
 
     def _listed(self) -> Operation[list[dict[str, Any]]]:
         found = yield from models.listed(self._server, policy_of(self.defaults))
-        self._kinds = {str(model["model_name"]): model["type"] for model in found if "type" in model}
-        return found
+        self._listed_lacks = {str(model["model_name"]): lacks for model, lacks in found}
+        return [model for model, _ in found]
 
     def _facts(self) -> Operation[dict[str, Any]]:
         found = yield from self._listed()
@@ -412,13 +439,11 @@ class OpenAIBinding(EventBinding):
         return facts
 
     def _look(self) -> Operation[Mapping[str, Any]]:
-        """What a llama-server says of itself, noting whether it can see; {} of another server."""
+        """What a llama-server says of itself, noting what its model lacks; {} of another server."""
         if self._server.preset.details != "props":
-            self._knows_vision = True
+            self._looked = True
             return {}
         props = yield from models.props(self._server, policy_of(self.defaults))
-        modalities = props.get("modalities")
-        if isinstance(modalities, Mapping) and modalities.get("vision") is False:
-            self._lacking |= {Capability.VISION}
-        self._knows_vision = True
+        self._lacking |= models.lacking_by_props(props)
+        self._looked = True
         return props

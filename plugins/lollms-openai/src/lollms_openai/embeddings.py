@@ -1,4 +1,4 @@
-"""Texts to vectors, as an operation: in batches, in order, of one size."""
+"""Texts to vectors, as operations: in batches, in order, of one size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import base64
 import binascii
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from lollms_core import CapabilityNotSupported, EmbedRequest, ProtocolError
@@ -14,29 +15,42 @@ from lollms_openai.bodies import embedding_body
 from lollms_openai.exchange import Ask, Operation, json_of, policy_of
 from lollms_openai.server import Server
 
-__all__ = ["embeddings"]
+__all__ = ["batches", "joined"]
+
+Vectors = list[list[float]]
 
 
-def embeddings(request: EmbedRequest, server: Server, model: str | None, idle: float) -> Operation[list[list[float]]]:
-    """One vector for each of the request's texts.
+def batches(request: EmbedRequest, server: Server, model: str | None, idle: float) -> list[Operation[Vectors]]:
+    """The operations that give one vector for each of the request's texts, some texts each, in their order.
 
-    Raises:
+    Each raises:
         CapabilityNotSupported: the model has none to give, or one for each token instead of one for the text.
         ProtocolError: the server's answer does not fit the question.
         LollmsError: whatever else went wrong.
     """
     size = request.options.get("embed_batch_size", 256)
-    policy = policy_of(request.options)
+    texts = request.texts
+    return [_batch(request, texts[start : start + size], server, model, idle) for start in range(0, len(texts), size)]
+
+
+def _batch(
+    request: EmbedRequest, texts: Sequence[str], server: Server, model: str | None, idle: float
+) -> Operation[Vectors]:
     connect = float(request.options.get("connect_timeout", 10.0))
-    who = server.who
-    vectors: list[list[float]] = []
-    for start in range(0, len(request.texts), size):
-        texts = request.texts[start : start + size]
-        body = embedding_body(request, texts, server.preset, model)
-        ask = Ask("POST", "embeddings", body, idle=idle, connect=connect, model=model)
-        who = ask.who(server)
-        found = yield from json_of(ask, server, policy)
-        vectors += _in_order(found, len(texts), who)
+    body = embedding_body(request, texts, server.preset, model)
+    ask = Ask("POST", "embeddings", body, idle=idle, connect=connect, model=model)
+    found = yield from json_of(ask, server, policy_of(request.options))
+    return _in_order(found, len(texts), ask.who(server))
+
+
+def joined(parts: Sequence[Vectors], request: EmbedRequest, server: Server, model: str | None) -> Vectors:
+    """The vectors of all batches.
+
+    Raises:
+        ProtocolError: they are not of one size, or not of the size that was asked for.
+    """
+    vectors = list(chain.from_iterable(parts))
+    who = Ask("POST", "embeddings", model=model).who(server)
     wanted = request.dimensions or len(vectors[0])
     for vector in vectors:
         if len(vector) != wanted:

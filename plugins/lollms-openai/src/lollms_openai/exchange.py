@@ -204,7 +204,7 @@ def _is_absent(answer: Answer, server: Server) -> bool:
     return not isinstance(error_of_response(404, answer.headers, answer.body, who=server.who), ModelNotFound)
 
 
-# What servers say when the model lacks a feature: OpenAI, llama-server, llama-cpp-python, vLLM, OpenRouter.
+# What servers say when the model lacks a feature: OpenAI, llama-server, llama-cpp-python, vLLM, OpenRouter, Groq.
 _NO_EMBEDDING: Final = re.compile(
     r"not support.{0,20}embedding|embedding=True|not allowed to generate embeddings|not an embedding model"
     r"|embeddings? (is|are|API is) not supported",
@@ -215,11 +215,53 @@ _NO_VISION: Final = re.compile(
     r"|support image input|image_url.{0,20}(only|not) supported|images? (is|are) not supported",
     re.IGNORECASE,
 )
+_NO_TOOLS: Final = re.compile(
+    r"tools param requires|requires --enable-auto-tool-choice|(not|n't) support.{0,10}(tool|function call)"
+    r"|tools? (use|calling|calls|choice)?.{0,10}(is|are) not supported|that support tool use",
+    re.IGNORECASE,
+)
+_NO_SCHEMA: Final = re.compile(
+    r"(not|n't) support.{0,20}(response.?format|structured output|json.?schema)"
+    r"|(response.?format|structured outputs?|json.?schema)\W.{0,40}(not|n't) support",
+    re.IGNORECASE,
+)
+_NO_LOGPROBS: Final = re.compile(
+    r"(not|n't) support.{0,20}logprobs|logprobs.{0,40}(not|n't) (yet )?(allowed|support)"
+    r"|not allowed to request logprobs",
+    re.IGNORECASE,
+)
+_NO_THINKING: Final = re.compile(
+    r"(not|n't) support.{0,20}(thinking|reasoning)|(thinking|reasoning)\w*\W.{0,40}(not|n't) support"
+    r"|unrecognized request argument.{0,20}reasoning",
+    re.IGNORECASE,
+)
+_NO_SUCH_PROVIDER: Final = re.compile("that can handle the requested parameters", re.IGNORECASE)
+# What is asked for by a field of the body.
+_ASKED: Final = (
+    (("response_format",), _NO_SCHEMA, "keep to a schema"),
+    # Before the tools: llama-server says "logprobs is not supported with tools + stream".
+    (("logprobs",), _NO_LOGPROBS, "give log probabilities"),
+    (("tools",), _NO_TOOLS, "call tools"),
+    (("reasoning_effort", "reasoning", "thinking", "chat_template_kwargs"), _NO_THINKING, "be told to think or not"),
+    (("provider",), _NO_SUCH_PROVIDER, "do all that was asked for"),
+)
+
+
+def _lacking(words: str, body: Mapping[str, Any]) -> str | None:
+    """What the model cannot do, by the server's words; None if they are about something else."""
+    for pattern, what in ((_NO_EMBEDDING, "embed"), (_NO_VISION, "take images")):
+        if pattern.search(words):
+            return what
+    for fields, pattern, what in _ASKED:
+        if any(name in body for name in fields) and pattern.search(words):
+            return what
+    return None
 
 
 def _refusal(answer: Answer, words: str, server: Server, ask: Ask) -> LollmsError:
-    for pattern, what in ((_NO_EMBEDDING, "embed"), (_NO_VISION, "take images")):
-        if answer.status in (400, 403, 404, 422, 500, 501) and pattern.search(words):
+    if answer.status in (400, 403, 404, 422, 500, 501):
+        what = _lacking(words, ask.body or {})
+        if what is not None:
             return CapabilityNotSupported(
                 f"{server.who}: the model {ask.model!r} cannot {what} (status {answer.status}): {words.strip()}"
             )

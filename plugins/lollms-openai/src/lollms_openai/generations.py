@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lollms_core import BackendTimeout, Event, GenerationRequest, LollmsError, ProtocolError, StreamInterrupted
-from lollms_openai.answers import Records, StreamReader
+from lollms_openai.answers import Records
 from lollms_openai.bodies import adapted, is_plain
 from lollms_openai.exchange import Ask, Operation, Read, answer_to, json_from, policy_of
 from lollms_openai.options import DEFAULT_IDLE
 from lollms_openai.server import Server
+from lollms_openai.stream_reader import StreamReader
 
 __all__ = ["Reading", "started"]
 
@@ -95,7 +96,14 @@ def started(
     )
     answer = yield from answer_to(ask, server, policy_of(request.options), adapt=adapted)
     who = ask.who(server)
-    records = Records(server, who, model)
+    records = Records(
+        server,
+        who,
+        model,
+        # True asks for the tokens' own alone, a number for so many alternatives.
+        logprobs=None if not request.logprobs else 0 if request.logprobs is True else request.logprobs,
+        bound=request.response_format is not None,
+    )
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     # What was sent counts, since backend_options have the last word; and a server may answer with a whole anyway.
     if body.get("stream") and kind != "application/json" and "html" not in kind:

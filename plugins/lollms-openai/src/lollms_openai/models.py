@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from lollms_core import (
     AuthenticationError,
@@ -18,7 +18,16 @@ from lollms_core.retry import RetryPolicy
 from lollms_openai.exchange import Ask, Operation, Read, answer_to, json_from, json_of
 from lollms_openai.server import Server
 
-__all__ = ["chosen", "is_embedder", "is_listed", "lacking_by_kind", "lacking_by_name", "listed", "props"]
+__all__ = [
+    "TOLD_BY_PROPS",
+    "chosen",
+    "is_embedder",
+    "is_listed",
+    "lacking_by_name",
+    "lacking_by_props",
+    "listed",
+    "props",
+]
 
 _UNREACHABLE: Final = (BackendUnavailable, BackendTimeout)
 
@@ -38,11 +47,27 @@ _NEITHER: Final = re.compile(
 )
 _BASE: Final = re.compile(r"^(babbage|davinci)-|-instruct\b")
 _GENERATES: Final = re.compile(r"(ft:)?(gpt-|o\d|chatgpt-|babbage-|davinci-)")
-_NEVER_SEES: Final = re.compile(r"^(gpt-3\.5|gpt-4(-\d{4})?$|o1-mini|o1-preview|o3-mini)")
+# https://platform.openai.com/docs/models; structured outputs began with gpt-4o-2024-08-06
+# (https://developers.openai.com/api/docs/guides/structured-outputs), and what thinks gives no log probabilities.
+_LACKING: Final = (
+    (re.compile(r"(ft:)?(gpt-3\.5|gpt-4(-\d{4})?(:|$)|o1-mini|o1-preview|o3-mini)"), Capability.VISION),
+    (re.compile(r"o1-mini|o1-preview|chatgpt-4o"), Capability.TOOLS),
+    (
+        re.compile(
+            r"(ft:)?(gpt-3\.5|gpt-4(-\d{4}|-turbo.*|-1106.*|-0125.*)?(:|$))|gpt-4o-2024-05-13|o1-mini|o1-preview"
+        ),
+        Capability.JSON_SCHEMA,
+    ),
+    (re.compile(r"(ft:)?(o\d|gpt-5(-mini|-nano)?(-\d{4}-\d\d-\d\d)?(:|$))"), Capability.LOGPROBS),
+)
 
 
-def listed(server: Server, policy: RetryPolicy) -> Operation[list[dict[str, Any]]]:
-    """The models that the server lists, each a dict with model_name and what else it says of it.
+Listed: TypeAlias = tuple[dict[str, Any], frozenset[Capability]]
+"""A model as the binding lists it, and what the server's list says that it cannot do."""
+
+
+def listed(server: Server, policy: RetryPolicy) -> Operation[list[Listed]]:
+    """The models that the server lists, each a dict with model_name and what else it says of it, and what it lacks.
 
     Raises:
         LollmsError: it cannot be asked, or answers something else.
@@ -61,12 +86,13 @@ def listed(server: Server, policy: RetryPolicy) -> Operation[list[dict[str, Any]
     return _models(found, server)
 
 
-def _models(found: Any, server: Server) -> list[dict[str, Any]]:
+def _models(found: Any, server: Server) -> list[Listed]:
     # Together answers with the bare list.
     items = found.get("data") if isinstance(found, Mapping) else found
     if not isinstance(items, list):
         raise ProtocolError(f"{server.who} answered the question for its models with something else")
-    return [_model(item) for item in items if isinstance(item, Mapping) and isinstance(item.get("id"), str)]
+    named = [item for item in items if isinstance(item, Mapping) and isinstance(item.get("id"), str)]
+    return [(_model(item), _lacking(item)) for item in named]
 
 
 def _model(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,28 +159,85 @@ def _is_neither(model: Mapping[str, Any], server: Server) -> bool:
     return _NEITHER.search(name) is not None or _BASE.search(name) is not None
 
 
+_ONLY_EMBEDS: Final = frozenset(Capability) - {Capability.EMBED, Capability.TOKENIZE, Capability.ASYNC, Capability.PULL}
+
+
 def lacking_by_name(name: str) -> frozenset[Capability]:
-    """What one of OpenAI's own models cannot do, by its name; https://platform.openai.com/docs/models."""
+    """What one of OpenAI's own models cannot do, by its name; https://platform.openai.com/docs/models.
+
+    Whether it can be told to think is in :data:`~lollms_openai.thinking.OPENAI_MODELS`.
+    """
     if name.startswith("text-embedding-"):
-        return frozenset({Capability.TEXT, Capability.CHAT, Capability.STREAM, Capability.VISION})
+        return _ONLY_EMBEDS
     lacks: set[Capability] = set()
     if _GENERATES.match(name):
         lacks.add(Capability.EMBED)
-    if _BASE.search(name) or _NEVER_SEES.search(name):
+    if _BASE.search(name):
+        lacks |= {Capability.VISION, Capability.TOOLS, Capability.JSON_SCHEMA}
+    for pattern, lack in _LACKING:
+        if pattern.match(name):
+            lacks.add(lack)
+    return frozenset(lacks)
+
+
+# https://lmstudio.ai/docs/developer/rest
+_KINDS: Final[Mapping[str, frozenset[Capability]]] = {
+    "embeddings": _ONLY_EMBEDS,
+    "llm": frozenset({Capability.VISION, Capability.EMBED}),
+    "vlm": frozenset({Capability.EMBED}),
+}
+# https://openrouter.ai/docs/guides/overview/models, supported_parameters
+_PARAMETERS: Final[Mapping[str, Capability]] = {
+    "tools": Capability.TOOLS,
+    "structured_outputs": Capability.JSON_SCHEMA,
+    "reasoning": Capability.REASONING,
+    "logprobs": Capability.LOGPROBS,
+}
+# https://docs.mistral.ai/api/endpoint/models, capabilities
+_ABILITIES: Final[Mapping[str, frozenset[Capability]]] = {
+    "completion_chat": _ONLY_EMBEDS,
+    "function_calling": frozenset({Capability.TOOLS}),
+    "vision": frozenset({Capability.VISION}),
+}
+
+
+def _lacking(item: Mapping[str, Any]) -> frozenset[Capability]:
+    """What the server's list says that a model cannot do: LM Studio's, OpenRouter's, Mistral's."""
+    kind, parameters, abilities = item.get("type"), item.get("supported_parameters"), item.get("capabilities")
+    lacks = set(_KINDS.get(kind, ())) if isinstance(kind, str) else set()
+    if isinstance(parameters, list):
+        lacks |= {able for name, able in _PARAMETERS.items() if name not in parameters}
+    if isinstance(abilities, Mapping):
+        lacks |= {able for name, some in _ABILITIES.items() if abilities.get(name) is False for able in some}
+    architecture = item.get("architecture")
+    inputs = architecture.get("input_modalities") if isinstance(architecture, Mapping) else None
+    if isinstance(inputs, list) and "image" not in inputs:
         lacks.add(Capability.VISION)
     return frozenset(lacks)
 
 
-_KINDS: Final[Mapping[str, frozenset[Capability]]] = {
-    "embeddings": frozenset({Capability.TEXT, Capability.CHAT, Capability.STREAM, Capability.VISION}),
-    "llm": frozenset({Capability.VISION, Capability.EMBED}),
-    "vlm": frozenset({Capability.EMBED}),
-}
+TOLD_BY_PROPS: Final = frozenset({Capability.VISION, Capability.TOOLS, Capability.REASONING})
+"""What a llama-server says of its model."""
+
+_THINKS: Final = re.compile("think|reason", re.IGNORECASE)
 
 
-def lacking_by_kind(kind: str) -> frozenset[Capability]:
-    """What a model of a kind that LM Studio knows cannot do; https://lmstudio.ai/docs/developer/rest."""
-    return _KINDS.get(kind, frozenset())
+def lacking_by_props(found: Mapping[str, Any]) -> frozenset[Capability]:
+    """What the model of a llama-server cannot do, by what :func:`props` gave.
+
+    Where the chat template has no tools the server passes over them in silence, and over a switch for thinking
+    that the template does not read.
+    """
+    lacks: set[Capability] = set()
+    modalities, caps = found.get("modalities"), found.get("chat_template_caps")
+    if isinstance(modalities, Mapping) and modalities.get("vision") is False:
+        lacks.add(Capability.VISION)
+    if isinstance(caps, Mapping) and caps.get("supports_tools") is False and caps.get("supports_tool_calls") is False:
+        lacks.add(Capability.TOOLS)
+    template = found.get("chat_template")
+    if isinstance(template, str) and not _THINKS.search(template):
+        lacks.add(Capability.REASONING)
+    return frozenset(lacks)
 
 
 def is_listed(name: str, names: Sequence[str]) -> bool:

@@ -24,6 +24,7 @@ class OpenAIOptions(TypedDict, total=False):
         retries: how often a request is sent again before any byte of its answer has come. Default 2.
         retry_budget: most seconds from the first try to the start of the last. Default 60.
         embed_batch_size: texts in one request for embeddings. Default 256.
+        embed_concurrency: requests for embeddings that one call has under way at the same time. Default 4.
     """
 
     completion_format: CompletionFormat
@@ -31,6 +32,7 @@ class OpenAIOptions(TypedDict, total=False):
     retries: int
     retry_budget: float
     embed_batch_size: int
+    embed_concurrency: int
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -72,4 +74,5 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], None]]] = {
     "retries": _whole(0),
     "retry_budget": _seconds,
     "embed_batch_size": _whole(1),
+    "embed_concurrency": _whole(1),
 }

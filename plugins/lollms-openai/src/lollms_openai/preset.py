@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from lollms_core import Capability
+from lollms_openai.thinking import OPENAI_MODELS, Switches
 
 __all__ = ["ALL", "COMMON_FIELDS", "OPENAI", "Preset"]
 
@@ -24,18 +25,10 @@ COMMON_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The contract's parameters that OpenAI's API has, and their names there."""
 
-ALL: Final = frozenset(
-    {
-        Capability.TEXT,
-        Capability.CHAT,
-        Capability.STREAM,
-        Capability.VISION,
-        Capability.EMBED,
-        Capability.TOKENIZE,
-        Capability.ASYNC,
-    }
-)
+ALL: Final = frozenset(Capability) - {Capability.PULL}
 """What this package can do where the server can."""
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +49,18 @@ class Preset:
         tokens: where its tokens come from: its own /tokenize, tiktoken, nowhere, or "probe": whoever answers.
         details: a path below the server's root with more facts on the models than /models, None if there is none.
         embed_encoding: ``encoding_format`` to ask embeddings in; None asks for nothing.
+        thinking: how its models are told to think; () where they can't be told.
+        thinking_back: the name under which it wants the thinking back with an assistant message where tools are
+            used, None if it does not.
+        required: its word for the ``tool_choice`` "required".
+        named_choice: whether ``tool_choice`` can name a tool. Where it can't, that tool is the only one sent,
+            and one is required.
+        tool_names: whether the result of a tool may carry the tool's name.
+        short_call_ids: whether ids of calls must be nine letters and digits.
+        json_object: whether ``response_format`` can be ``{"type": "json_object"}``.
+        strict: whether schemas that fulfil the rules of OpenAI's strict mode are sent with ``strict``.
+        counted_logprobs: whether ``logprobs`` of a chat is a number; else it is a bool beside ``top_logprobs``.
+        insisting: further fields where what is asked must not be passed over: a schema, log probabilities.
     """
 
     name: str
@@ -70,6 +75,16 @@ class Preset:
     tokens: str = "none"
     details: str | None = None
     embed_encoding: str | None = None
+    thinking: Switches = ()
+    thinking_back: str | None = None
+    required: str = "required"
+    named_choice: bool = True
+    tool_names: bool = True
+    short_call_ids: bool = False
+    json_object: bool = True
+    strict: bool = False
+    counted_logprobs: bool = False
+    insisting: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
 
 # https://platform.openai.com/docs/api-reference
@@ -81,4 +96,7 @@ OPENAI: Final = Preset(
     max_tokens="max_completion_tokens",
     tokens="tiktoken",
     embed_encoding="base64",
+    thinking=OPENAI_MODELS,
+    tool_names=False,
+    strict=True,
 )

@@ -62,6 +62,13 @@ class Server:
         return self.base.removesuffix("/v1")
 
     @property
+    def origin(self) -> str:
+        """What tells this service's opaque data from any other's: its preset, or where it has none its address."""
+        if self.preset.name == OPENAI.name and self.preset.key_variable is None:
+            return f"{self.preset.name} at {urlsplit(self.base).netloc}"
+        return self.preset.name
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """What must not appear in any text, longest first."""
         found = {value.reveal() for name, value in self.headers.items() if _SECRET_HEADER.search(name)}
@@ -116,7 +123,14 @@ def server_of(
 def _other(preset: Preset) -> Preset:
     """A server of which nothing is known but that it speaks OpenAI's protocol."""
     return replace(
-        preset, key_variable=None, max_tokens="max_tokens", tokens="probe", details="props", embed_encoding=None
+        preset,
+        key_variable=None,
+        max_tokens="max_tokens",
+        tokens="probe",
+        details="props",
+        embed_encoding=None,
+        thinking=(),
+        strict=False,
     )
 
 

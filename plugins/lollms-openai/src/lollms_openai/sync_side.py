@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from lollms_core import BackendTimeout, ProtocolError, StreamInterrupted
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from lollms_openai.transport import Line
 
-__all__ = ["SyncSide"]
+__all__ = ["SyncSide", "run_all"]
 
 _T = TypeVar("_T")
 
@@ -164,3 +165,39 @@ class SyncSide:
         if response is not None:
             with contextlib.suppress(OSError):
                 response.close()
+
+
+def run_all(
+    clients: Clients, server: Server, control: Control, operations: Sequence[Operation[_T]], limit: int
+) -> list[_T]:
+    """The operations' results in their order, at most `limit` of them under way at the same time.
+
+    The first that fails ends the others, and so does `control`.
+
+    Raises:
+        LollmsError: what that one raises.
+    """
+    inner = Control()
+    forget = control.on_cancel(inner.cancel)
+
+    def run(operation: Operation[_T]) -> _T:
+        with SyncSide(clients, server, inner) as side:
+            return side.run(operation)
+
+    try:
+        if min(limit, len(operations)) == 1:
+            return [run(operation) for operation in operations]
+        with ThreadPoolExecutor(min(limit, len(operations)), "lollms-openai-embed") as pool:
+            futures = [pool.submit(run, operation) for operation in operations]
+            try:
+                # As they come, so that it is the first failure that is raised.
+                for future in as_completed(futures):
+                    future.result()
+            finally:
+                # Also after an interrupt here: the pool waits for its threads.
+                inner.cancel()
+                for future in futures:
+                    future.cancel()
+        return [future.result() for future in futures]
+    finally:
+        forget()

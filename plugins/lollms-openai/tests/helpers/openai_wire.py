@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 MARKER = "sk-marker-5f0b1c77"
+CHAT = "/v1/chat/completions"
 Then = Literal["keep", "close", "reset", "hold"]
 
 

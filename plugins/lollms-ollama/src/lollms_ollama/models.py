@@ -1,0 +1,276 @@
+"""The models of an Ollama server: what they are, loading, fetching, deleting and unloading them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterable, Iterator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Literal
+
+from lollms_core import Capability, EmbedRequest, EventBinding, GenerationRequest, LollmsError, Progress
+from lollms_core.control import Control
+from lollms_ollama import calls, steps
+from lollms_ollama.address import server
+from lollms_ollama.asker import Asker
+from lollms_ollama.exchange import Limits
+from lollms_ollama.facts import in_memory, listed, loaded_entry
+from lollms_ollama.knowledge import Knowledge, running_loop
+from lollms_ollama.options import check_options
+from lollms_ollama.probe import has_models
+from lollms_ollama.pulls import PullReader
+from lollms_ollama.steps import Steps
+from lollms_ollama.vocabulary_store import VocabularyStore
+
+__all__ = ["OllamaModels"]
+
+_log = logging.getLogger(__name__)
+
+
+class OllamaModels(EventBinding):
+    """The half of :class:`~lollms_ollama.OllamaBinding` that is about models and not about what they say."""
+
+    def __init__(
+        self,
+        binding_name: str = "ollama",
+        *,
+        host_address: str | None = None,
+        model_name: str | None = None,
+        models_path: str | None = None,
+        service_key: str | None = None,
+        verify_ssl_certificate: bool | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
+        insecure_pull: bool = False,
+        **defaults: Any,
+    ) -> None:
+        super().__init__(binding_name, models_path=models_path, **defaults)
+        if model_name is not None and not isinstance(model_name, str):
+            raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
+        if not isinstance(insecure_pull, bool):
+            raise TypeError(f"insecure_pull must be True or False, not {insecure_pull!r}")
+        check_options(self.defaults)
+        self.model_name = model_name or None
+        self._insecure_pull = insecure_pull
+        self._server = server(host_address, service_key, verify_ssl_certificate)
+        self._who = f"{binding_name} at {self._server.url}"
+        if not self._server.verify:
+            _log.warning("%s: the server's certificate is not checked (verify_ssl_certificate=False)", self._who)
+        self._asker = Asker(self._server, self._who)
+        self._knowledge = Knowledge(self._who)
+        self._store = VocabularyStore(None if cache_folder is None else Path(cache_folder))
+
+    @classmethod
+    def unconfigured(cls) -> Literal["local"] | None:
+        """``"local"`` if the Ollama of OLLAMA_HOST, or else of this machine, answers and has a model."""
+        try:
+            found = server(None, None, None)
+        except (TypeError, ValueError) as error:
+            _log.debug("OLLAMA_HOST is not usable: %s", error)
+            return None
+        return "local" if has_models(found) else None
+
+    # What is known ----------------------------------------------------------------------------------------
+
+    def capabilities_of(self, model: str | None = None) -> frozenset[Capability]:
+        """What `model` can do, as its server tells: asked once for each model.
+
+        All that the class can do, if the server cannot be asked (that error comes with the request), if no model
+        is named, or if this is an event loop's thread, which must not wait (the request itself then asks).
+        """
+        model = model or self.model_name or self._knowledge.picked
+        if model is None:
+            return self.capabilities
+        facts = self._knowledge.now(model)
+        if facts is None and running_loop() is None:
+            facts = self._asker.run(self._knowledge.facts_if_any(model), self._limits_once(), None)
+        return self.capabilities if facts is None else facts.capabilities & self.capabilities
+
+    def get_model_info(self) -> dict[str, Any]:
+        """The contract's keys, and what the server says about the model; without a server, what is known here.
+
+        ``parameters`` are the defaults in force; ``n_params`` is the size of the model; ``size`` and
+        ``size_vram`` are bytes of memory.
+        """
+        info = {**super().get_model_info(), "host_address": self._server.url}
+        try:
+            info.update(self._asker.run(self._info(), self._limits_once(), None))
+        except LollmsError as error:
+            _log.info("%s: nothing is known of the model now: %s", self._who, error)
+        return info
+
+    def _info(self) -> Steps[dict[str, Any]]:
+        model = yield from self._model()
+        facts = yield from self._knowledge.facts(model, fresh=True)
+        entry = loaded_entry((yield calls.PS), model)
+        details = facts.details
+        info: dict[str, Any] = {
+            "model_name": model,
+            "loaded": entry is not None,
+            "ctx_size": (yield from steps.context_size(facts, self.defaults.get("ctx_size"), None, self._who)),
+            "trained_ctx_size": facts.trained_ctx_size,
+            "supports": sorted(able.value for able in facts.capabilities & self.capabilities),
+            "architecture": facts.architecture or None,
+            "family": details.get("family"),
+            "n_params": facts.n_params,
+            "parameter_size": details.get("parameter_size"),
+            "quantization": details.get("quantization_level"),
+        }
+        if entry is not None:
+            if type(entry.get("context_length")) is int:
+                info["ctx_size"] = entry["context_length"]
+            info.update((name, entry[name]) for name in ("size", "size_vram", "expires_at") if name in entry)
+        return info
+
+    def listModels(self) -> list[dict[str, Any]]:
+        """The server's models, the one changed last first.
+
+        Each is a dict with model_name, size (bytes), digest, modified_at, family, parameter_size, quantization and
+        format.
+
+        Raises:
+            LollmsError: the server cannot be asked.
+        """
+        return listed(self._ask(calls.TAGS))
+
+    def _model(self, named: str | None = None) -> Steps[str]:
+        """The model that is meant: `named`, or the one in use."""
+        return self._knowledge.model(named, self.model_name)
+
+    # Care -------------------------------------------------------------------------------------------------
+
+    def load_model(self, model_name: str, *, cancel: bool = False) -> bool:
+        """Have the server load `model_name`, then make it the model in use; until then the old one is.
+
+        Args:
+            model_name: as the server lists it.
+            cancel: whether what runs is cancelled rather than finished.
+
+        Returns:
+            Whether it worked; if not, the reason is in ``last_error`` and in the log.
+
+        Raises:
+            TypeError: `model_name` is no str.
+        """
+        if not isinstance(model_name, str):
+            raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
+        try:
+            self._asker.run(steps.load(model_name, self.defaults), self._limits_of(self.defaults), None)
+        except LollmsError as error:
+            self.last_error = str(error)
+            _log.warning("the binding %r cannot load %r: %s", self.binding_name, model_name, error)
+            return False
+        self._knowledge.forget(model_name)
+        self.last_error = None
+        self.model_name = model_name
+        if cancel:
+            self.cancel()
+        return True
+
+    def _pull(self, model_name: str, control: Control) -> Iterator[Progress]:
+        call = calls.pulling(model_name, insecure=self._insecure_pull)
+        try:
+            yield from self._asker.read(call, self._limits_without_deadline(), control, self._pull_reader(model_name))
+        finally:
+            self._knowledge.forget(model_name)
+
+    async def _apull(self, model_name: str, control: Control) -> AsyncIterable[Progress]:
+        call = calls.pulling(model_name, insecure=self._insecure_pull)
+        try:
+            reading = self._asker.aread(call, self._limits_without_deadline(), self._pull_reader(model_name))
+            async with aclosing(reading) as events:
+                async for progress in events:
+                    yield progress
+        finally:
+            self._knowledge.forget(model_name)
+
+    def _pull_reader(self, model: str) -> Any:
+        return lambda content_type: PullReader(self._who, model, content_type, self._server.secrets)
+
+    def delete(self, model_name: str) -> None:
+        """Delete a model from the server.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            LollmsError: the server failed, or cannot be asked.
+            TypeError, ValueError: `model_name` is no text, or empty.
+        """
+        _check_name(model_name)
+        try:
+            self._ask(calls.deleting(model_name))
+        finally:
+            self._knowledge.forget(model_name)
+        self._knowledge.forget_choice(model_name)
+
+    def ps(self) -> list[dict[str, Any]]:
+        """The models in the server's memory.
+
+        Each is a dict with model_name, size and size_vram (bytes, in all and on the GPU), expires_at (RFC 3339; None
+        for never), digest and, from newer servers, ctx_size (tokens).
+
+        Raises:
+            LollmsError: the server cannot be asked.
+        """
+        return in_memory(self._ask(calls.PS), time.time())
+
+    def unload(self, model_name: str | None = None) -> None:
+        """Have the server free the memory of a model (None: the one in use), as soon as no request needs it.
+
+        A model that is not loaded is fine.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            LollmsError: the server failed, or cannot be asked.
+            TypeError, ValueError: `model_name` is no text, or empty.
+        """
+        if model_name is not None:
+            _check_name(model_name)
+        self._asker.run(self._unloaded(model_name), self._limits_of({}), None)
+
+    def _unloaded(self, model_name: str | None) -> Steps[None]:
+        yield from steps.unload((yield from self._model(model_name)))
+
+    def _ask(self, call: calls.Call) -> Any:
+        def procedure() -> Steps[Any]:
+            return (yield call)
+
+        return self._asker.run(procedure(), self._limits_of({}), None)
+
+    # Ending -----------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Cancel what runs and close all connections; closing twice is fine."""
+        super().close()
+        self._asker.close()
+
+    async def aclose(self) -> None:
+        """:meth:`close` for asyncio; the connections of this event loop are closed when it returns."""
+        super().close()
+        await self._asker.aclose()
+
+    # Running ----------------------------------------------------------------------------------------------
+
+    def _limits(self, request: GenerationRequest | EmbedRequest) -> Limits:
+        if isinstance(request, GenerationRequest):
+            return Limits.of(request.options, timeout=request.timeout, deadline=request.deadline)
+        return self._limits_of(request.options)
+
+    def _limits_of(self, options: Mapping[str, Any]) -> Limits:
+        own = {**self.defaults, **options}
+        return Limits.of(own, timeout=self.defaults.get("timeout"), deadline=self.defaults.get("deadline"))
+
+    def _limits_once(self) -> Limits:
+        """For questions that are nice to have answered: nobody waits for a second try."""
+        return Limits.of({**self.defaults, "retries": 0}, timeout=self.defaults.get("timeout"))
+
+    def _limits_without_deadline(self) -> Limits:
+        """For what takes hours."""
+        return Limits.of(self.defaults, timeout=self.defaults.get("timeout"))
+
+
+def _check_name(model_name: object) -> None:
+    if not isinstance(model_name, str):
+        raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
+    if not model_name.strip():
+        raise ValueError("model_name must not be empty")
