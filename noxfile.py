@@ -151,6 +151,13 @@ def types(session: nox.Session) -> None:
         session.run("mypy", str(plugin / "src"), str(plugin / "tests"), env=sources)
 
 
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Writes the tables of docs/features.md from what the bindings declare."""
+    install_checkout(session)
+    session.run("python", "tests/helpers/features_page.py", "docs/features.md")
+
+
 def build_archives(session: nox.Session, folder: Path) -> tuple[list[Path], Path]:
     """Every distribution's sdist and, from that sdist, its wheel, in `folder`; and a wheel of the tree beside it."""
     from_tree = folder.with_name(f"{folder.name}-from-tree")
@@ -187,7 +194,7 @@ def packaging(session: nox.Session) -> None:
 
         # The suite runs on a copy that holds no source of ours: what it imports can only be what was installed.
         suite = away / "suite"
-        for item in ("tests", *(f"plugins/{plugin.name}/tests" for plugin in PLUGINS)):
+        for item in ("tests", "docs", *(f"plugins/{plugin.name}/tests" for plugin in PLUGINS)):
             if (ROOT / item).is_dir():
                 shutil.copytree(ROOT / item, suite / item, ignore=shutil.ignore_patterns("__pycache__"))
         for item in ("pyproject.toml", "README.md"):

@@ -54,6 +54,8 @@ class Figures:
     """Each vocabulary that was compared: texts, tokens, texts that differ."""
     refused: list[str] = field(default_factory=list)
     """Vocabularies that the binding refuses, as it should."""
+    schemas: Counter[str] = field(default_factory=Counter)
+    """Answers to random schemas: those that were completed, and those that the length limit has cut."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Backend:
     """Whether the usage of a streamed answer is known."""
     sees_nothing: bool = True
     """Whether it can be known that the model takes no images."""
+    calls: bool = True
+    """Whether it calls tools, with this model's own chat template."""
 
 
 BACKENDS = [
@@ -83,6 +87,7 @@ BACKENDS = [
         lambda fixture: {"host_address": fixture("llama_server"), "model_name": MODEL},
         knows_its_models=False,
         sees_nothing=False,
+        calls=False,
     ),
     Backend(
         "openai, llama_cpp.server",
@@ -229,7 +234,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             if outcome in {"passed", "failed"}:
                 run[matched[2]].append(matched[1].replace("_", " "))
     figures = config.stash[_FIGURES]
-    if not any(outcomes.values()) and not figures.tokens:
+    if not any(outcomes.values()) and not figures.tokens and not figures.schemas:
         return
     line = terminalreporter.write_line
     terminalreporter.section("real servers")
@@ -237,6 +242,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for name, counted in outcomes.items():
         line(f"{name}: " + ", ".join(f"{count} {outcome}" for outcome, count in counted.items()))
         line(f"    {'; '.join(run[name])}")
+    if figures.schemas:
+        counts = ", ".join(f"{count} {how}" for how, count in figures.schemas.items())
+        line(f"random schemas on the embedded model: {counts}")
     line("tokens of the ollama binding against llama.cpp's own tokenizer:")
     for name, (texts, tokens, different) in figures.tokens.items():
         line(f"    {name}: {texts} texts, {tokens} tokens, {different} differences")

@@ -62,6 +62,7 @@ def test_unreachable(name: str, opener: Opener) -> None:
     assert binding.model_name == "smollm2"
 
 
+@each
 async def test_unreachable_async(name: str, opener: Opener) -> None:
     """The same through the async side."""
     address = f"{HOST}:{free_port()}"

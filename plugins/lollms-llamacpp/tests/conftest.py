@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,43 @@ CHATML = (
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+# The shapes of public templates, in words of our own: how each family is told of tools and writes calls.
+_TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content %}{{ m.content }}{% endif %}"
+_PROMPT = "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+HERMES = (
+    "{% if tools %}<|im_start|>system\nTools:\n{% for t in tools %}{{ t | tojson }}\n{% endfor %}<|im_end|>\n"
+    "{% endif %}"
+    + _TURNS
+    + "{% for c in m.tool_calls or [] %}{% if m.content or not loop.first %}{{ '\n' }}{% endif %}"
+    '<tool_call>\n{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>'
+    "{% endfor %}" + _PROMPT
+)
+LLAMA3 = (
+    "{% for m in messages %}{% if m.tool_calls %}{% if m.tool_calls | length != 1 %}{{ raise_exception('one call') }}"
+    "{% endif %}{% set c = m.tool_calls[0].function %}<|start|>assistant<|end|>\n\n"
+    '{"name": "{{ c.name }}", "parameters": {{ c.arguments | tojson }}}<|eom|>'
+    "{% else %}<|start|>{{ m.role }}<|end|>\n\n{% if loop.first and tools %}{{ tools | tojson }}{% endif %}"
+    "{{ m.content | trim }}<|eot|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant<|end|>\n\n{% endif %}"
+)
+MISTRAL = (
+    "{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}"
+    "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }}[/INST]"
+    "{% elif m.role == 'tool' %}[TOOL_RESULTS]{{ m.content }}[/TOOL_RESULTS]"
+    "{% elif m.tool_calls %}[TOOL_CALLS][{% for c in m.tool_calls %}"
+    "{% if c.id | length != 9 %}{{ raise_exception('ids have nine characters') }}{% endif %}"
+    '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments }}, "id": "{{ c.id }}"}'
+    "{% if not loop.last %}, {% endif %}{% endfor %}]</s>"
+    "{% else %} {{ m.content }}</s>{% endif %}{% endfor %}"
+)
+NAMED = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}"
+    "{% for m in messages %}{% if m.role == 'user' %}[INST]{{ m.content }}[/INST]{% else %}{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}"
+    "{% endfor %}</s>{% endif %}{% endfor %}"
+)
+TEMPLATES = {"hermes": HERMES, "llama3": LLAMA3, "mistral": MISTRAL, "named": NAMED}
 
 _TYPES = {
     "u8": 0,
@@ -123,12 +162,83 @@ def tiny_llama(**changes: Any) -> bytes:
     return gguf(metadata, tensors)
 
 
+def tiny_projector(*, n_out: int = 576, kind: str = "mlp", **changes: Any) -> bytes:
+    """A projector of one layer with weights from a fixed seed: 32 x 32 pixels become 16 vectors, as LLaVA has it.
+
+    The keys are those of llama.cpp's tools/mtmd/clip-impl.h. `changes` are metadata with ``__`` for dots.
+    """
+    n_embd, n_ff, size, patch = 16, 32, 32, 8
+    metadata: dict[str, Any] = {
+        "general.architecture": "clip",
+        "general.type": "mmproj",
+        "clip.has_vision_encoder": True,
+        "clip.projector_type": kind,
+        "clip.use_gelu": True,
+        "clip.vision.embedding_length": n_embd,
+        "clip.vision.feed_forward_length": n_ff,
+        "clip.vision.block_count": 1,
+        "clip.vision.projection_dim": n_out,
+        "clip.vision.attention.head_count": 2,
+        "clip.vision.attention.layer_norm_epsilon": 1e-5,
+        "clip.vision.image_size": size,
+        "clip.vision.patch_size": patch,
+        "clip.vision.image_mean": [0.5, 0.5, 0.5],
+        "clip.vision.image_std": [0.5, 0.5, 0.5],
+        "clip.vision.projector.scale_factor": 2,
+    }
+    metadata |= {name.replace("__", "."): value for name, value in changes.items()}
+    shapes: dict[str, tuple[int, ...]] = {
+        "v.patch_embd.weight": (patch, patch, 3, n_embd),
+        "v.patch_embd.bias": (n_embd,),
+        "v.position_embd.weight": (n_embd, (size // patch) ** 2),
+        "v.post_ln.weight": (n_embd,),
+        "v.post_ln.bias": (n_embd,),
+        "v.blk.0.ffn_up.weight": (n_embd, n_ff),
+        "v.blk.0.ffn_down.weight": (n_ff, n_embd),
+        "v.blk.0.ffn_up.bias": (n_ff,),
+        "v.blk.0.ffn_down.bias": (n_embd,),
+    }
+    for name in ("attn_q", "attn_k", "attn_v", "attn_out"):
+        shapes |= {f"v.blk.0.{name}.weight": (n_embd, n_embd), f"v.blk.0.{name}.bias": (n_embd,)}
+    for name in ("ln1", "ln2"):
+        shapes |= {f"v.blk.0.{name}.weight": (n_embd,), f"v.blk.0.{name}.bias": (n_embd,)}
+    if kind == "mlp":
+        shapes |= {"mm.0.weight": (n_embd, n_embd), "mm.0.bias": (n_embd,)}
+        shapes |= {"mm.2.weight": (n_embd, n_out), "mm.2.bias": (n_out,)}
+    else:
+        shapes["mm.model.fc.weight"] = (n_embd * 4, n_out)
+    chance = random.Random(5)  # noqa: S311 - weights that mean nothing
+    tensors = []
+    for name, shape in shapes.items():
+        count = math.prod(shape)
+        values = [1.0] * count if "ln" in name and "weight" in name else [chance.gauss(0, 0.5) for _ in range(count)]
+        tensors.append((name, shape, 0, struct.pack(f"<{count}f", *values)))
+    return gguf(metadata, tensors)
+
+
+def png(width: int, height: int, colour: tuple[int, int, int] = (255, 0, 0)) -> bytes:
+    """A PNG file of one colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = (b"\0" + bytes(colour) * width) * height
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Compute with one thread: on a machine that is busy otherwise, several spend their time waiting for each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(options, "usable_cores", lambda: 1)
         yield
+
+
+@pytest.fixture(scope="session")
+def templates() -> dict[str, str]:
+    """Chat templates with tools, by the family whose shape they have."""
+    return TEMPLATES
 
 
 @pytest.fixture(scope="session")
@@ -139,6 +249,16 @@ def make_gguf() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def packed() -> Callable[..., bytes]:
     return pack
+
+
+@pytest.fixture(scope="session")
+def make_projector() -> Callable[..., bytes]:
+    return tiny_projector
+
+
+@pytest.fixture(scope="session")
+def make_png() -> Callable[..., bytes]:
+    return png
 
 
 @pytest.fixture(scope="session")

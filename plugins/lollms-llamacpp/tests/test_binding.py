@@ -158,7 +158,7 @@ def test_switch_while_it_answers(tiny: LlamaCppBinding) -> None:
     stream = tiny.stream("x", n_predict=20, temperature=0)
     events = iter(stream)
     next(events)
-    old = tiny._engine
+    old = tiny._models.engine
     assert old is not None
     assert tiny.load_model("bare")
     assert not old.closed
@@ -175,7 +175,7 @@ def test_switch_that_cancels(tiny: LlamaCppBinding) -> None:
     stream = tiny.stream("x", temperature=0)
     events = iter(stream)
     next(events)
-    old = tiny._engine
+    old = tiny._models.engine
     assert old is not None
     assert tiny.load_model("bare", cancel=True)
     assert old.closed
@@ -189,7 +189,7 @@ def test_model_of_a_single_request(tiny: LlamaCppBinding, tiny_folder: Path) -> 
     answer = tiny.generate_text("x", model="sub/bare", n_predict=2)
     assert isinstance(answer, str)
     assert len(tiny.embed("x", model="bare")) == 32
-    assert all(guest.closed for guest in tiny._guests.values())
+    assert all(guest.closed for guest in tiny._models.guests.values())
     assert tiny.model_name == "chatty"
     with pytest.raises(CapabilityNotSupported, match=r"bare.*chat"):
         tiny.chat("x", model="bare")
@@ -199,10 +199,10 @@ def test_model_of_a_single_request(tiny: LlamaCppBinding, tiny_folder: Path) -> 
         assert empty.chat("x", model="chatty", n_predict=1).model == "chatty"
         streams = [iter(empty.stream("x", model="chatty", temperature=0)) for _ in range(2)]
         assert [isinstance(next(stream), TextDelta) for stream in streams] == [True, True]
-        assert len(empty._guests) == 1
+        assert len(empty._models.guests) == 1
         for stream in streams:
             stream.close()  # type: ignore[attr-defined]
-        assert all(guest.closed for guest in empty._guests.values())
+        assert all(guest.closed for guest in empty._models.guests.values())
 
 
 def test_close(tiny_folder: Path) -> None:
@@ -211,7 +211,7 @@ def test_close(tiny_folder: Path) -> None:
     stream = binding.stream("x", temperature=0)
     events = iter(stream)
     next(events)
-    engine = binding._engine
+    engine = binding._models.engine
     assert engine is not None
     binding.close()
     binding.close()
@@ -242,7 +242,7 @@ def test_close_while_it_loads(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
         closer = threading.Thread(target=binding.close)
         closer.start()
         # close() says that it is over before it waits for the loading to end.
-        while not binding._ended:
+        while not binding._models._ended:
             threading.Event().wait(0.001)
         load(self, *args, **keywords)
 
@@ -257,8 +257,8 @@ def test_forgotten_binding(tiny_folder: Path) -> None:
 
     binding = LlamaCppBinding(models_path=tiny_folder, model_name="chatty")
     binding.embed("x")
-    assert binding._engine is not None
-    free = binding._engine._model._free
+    assert binding._models.engine is not None
+    free = binding._models.engine._model._free
     del binding
     gc.collect()
     assert not free.alive
@@ -270,11 +270,11 @@ def test_forgotten_stream(tiny: LlamaCppBinding) -> None:
 
     events = iter(tiny.stream("x", temperature=0))
     next(events)
-    assert tiny._engine is not None
-    assert len(tiny._engine._turns._queue) == 1
+    assert tiny._models.engine is not None
+    assert len(tiny._models.engine._turns._queue) == 1
     del events
     gc.collect()
-    assert not tiny._engine._turns._queue
+    assert not tiny._models.engine._turns._queue
 
 
 def test_quiet_exit(tiny_folder: Path) -> None:

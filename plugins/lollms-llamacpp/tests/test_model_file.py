@@ -30,7 +30,11 @@ def test_facts(tmp_path: Path, make_tiny: Make) -> None:
     assert facts["size"] == file.stat().st_size
     assert facts["parameters"] == 15_584
     assert (facts["embedding_length"], facts["layers"], facts["tokenizer"]) == (32, 1, "gpt-2")
-    assert found.capabilities == model_file.CAPABILITIES
+    assert found.capabilities() == model_file.CAPABILITIES - {
+        Capability.TOOLS,
+        Capability.REASONING,
+        Capability.VISION,
+    }
 
 
 def test_quantization_without_a_file_type(tmp_path: Path, make_gguf: Make) -> None:
@@ -44,19 +48,27 @@ def test_quantization_without_a_file_type(tmp_path: Path, make_gguf: Make) -> No
     assert model_file.model_file(file).quantization == "none"
 
 
+GENERATES = {Capability.TEXT, Capability.STREAM, Capability.JSON_SCHEMA, Capability.LOGPROBS, Capability.TOKENIZE}
+
+
 @pytest.mark.parametrize(
     ("changes", "able"),
     [
-        ({}, {Capability.TEXT, Capability.STREAM, Capability.EMBED, Capability.TOKENIZE}),
+        ({}, {*GENERATES, Capability.EMBED}),
         ({"llama__attention__causal": False}, {Capability.EMBED, Capability.TOKENIZE}),
-        ({"llama__pooling_type": 4}, {Capability.TEXT, Capability.STREAM, Capability.TOKENIZE}),
+        ({"llama__pooling_type": 4}, GENERATES),
+        ({"tokenizer__chat_template": "x"}, {*GENERATES, Capability.EMBED, Capability.CHAT}),
+        (
+            {"tokenizer__chat_template": "{{ enable_thinking }}"},
+            {*GENERATES, Capability.EMBED, Capability.CHAT, Capability.REASONING},
+        ),
     ],
 )
 def test_capabilities(tmp_path: Path, make_tiny: Make, changes: dict[str, Any], able: set[Capability]) -> None:
     """No template, no chat; a model that reads both ways doesn't generate; a reranker gives no vectors."""
     file = tmp_path / "tiny.gguf"
     file.write_bytes(make_tiny(**changes))
-    assert model_file.model_file(file).capabilities == able
+    assert model_file.model_file(file).capabilities() == able
 
 
 def test_vocabulary_only(tmp_path: Path, make_gguf: Make) -> None:
@@ -65,7 +77,7 @@ def test_vocabulary_only(tmp_path: Path, make_gguf: Make) -> None:
     file.write_bytes(make_gguf({"general.architecture": "llama", "tokenizer.ggml.model": "gpt2"}))
     found = model_file.model_file(file)
     found.check()
-    assert found.capabilities == {Capability.TOKENIZE}
+    assert found.capabilities() == {Capability.TOKENIZE}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def talk(*contents: str) -> list[dict[str, Any]]:
 
 def tokens(model: Model, messages: list[dict[str, Any]], source: str = CHATML) -> list[int]:
     with model:
-        return Prompter(model).chat(ChatTemplate(source, origin="x"), messages)
+        return Prompter(model).chat(ChatTemplate(source, origin="x"), messages).tokens
 
 
 def plain(model: Model, messages: list[dict[str, Any]], source: str = CHATML) -> list[int]:
@@ -133,7 +133,7 @@ def test_bos(tmp_path: Path, make_tiny: Make, adds: bool) -> None:
             prompter = Prompter(model)
             for source in ("{{ bos_token }}{{ messages[0].content }}", "{{ messages[0].content }}"):
                 template = ChatTemplate(source, origin="x", bos="<|endoftext|>")
-                found = prompter.chat(template, talk("hi"))
+                found = prompter.chat(template, talk("hi")).tokens
                 assert found.count(bos) == (1 if adds or "bos" in source else 0)
                 assert not adds or found[0] == bos
             assert prompter.plain("hi").count(bos) == adds

@@ -61,7 +61,9 @@ def test_end_of_the_context(tiny: LlamaCppBinding) -> None:
         ({"n_threads": 10_000}, ValueError),
         ({"ctx_size": 10_000}, ValueError),
         ({"logit_bias": {999: 1}}, ValueError),
+        ({"tools": [{}]}, TypeError),
         ({"tools": [{"name": "f"}]}, CapabilityNotSupported),
+        ({"think": True}, CapabilityNotSupported),
         ({"images": ["x.png"]}, CapabilityNotSupported),
     ],
 )

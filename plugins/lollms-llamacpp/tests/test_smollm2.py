@@ -312,8 +312,8 @@ def test_left_streams(smollm2: LlamaCppBinding) -> None:
         break
     with smollm2.stream("Count to a hundred.", **GREEDY) as stream:
         next(iter(stream))
-    assert smollm2._engine is not None
-    assert not smollm2._engine._turns._queue
+    assert smollm2._models.engine is not None
+    assert not smollm2._models.engine._turns._queue
     assert "Paris" in smollm2.chat("Which city is the capital of France?", n_predict=24, **GREEDY).text
 
 
@@ -328,7 +328,7 @@ def test_info(smollm2: LlamaCppBinding) -> None:
     assert info["model_name"] == "smollm2"
     assert (info["loaded"], info["ctx_size"], info["trained_ctx_size"]) == (True, 2048, 8192)
     assert (info["architecture"], info["quantization"], info["n_params"]) == ("llama", "Q4_1", 134_515_008)
-    assert info["supports"] == ["chat", "embed", "stream", "text", "tokenize"]
+    assert info["supports"] == ["chat", "embed", "json_schema", "logprobs", "stream", "text", "tokenize"]
     assert info["parameters"]["ctx_size"] == 2048
     assert info["parameters"]["temperature"] == 0.8
     (listed,) = smollm2.listModels()

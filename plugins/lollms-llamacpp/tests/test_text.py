@@ -95,3 +95,18 @@ def test_stop_within_characters() -> None:
     answer = AnswerText(["né"])
     out = [answer.feed(bytes([byte])) for byte in "année".encode()]
     assert ("".join(out), answer.stopped) == ("an", True)
+
+
+def test_how_far() -> None:
+    """What has been read and what of it has been given out, in characters, and whether one is unfinished."""
+    answer = AnswerText(["<end>"])
+    steps = [(b"a \xc3", 2, 2, True), (b"\xa9<e", 5, 3, False), (b"x", 6, 6, False), (b"y<en", 10, 7, False)]
+    for piece, read, given_out, unfinished in steps:
+        answer.feed(piece)
+        assert (answer.read, answer.given_out, answer.unfinished) == (read, given_out, unfinished)
+    answer.feed(b"d>z")
+    assert (answer.read, answer.given_out, answer.stopped) == (13, 7, True)
+    answer = AnswerText([])
+    answer.feed(b"a\xf0\x9f")
+    assert answer.flush() == "\ufffd"
+    assert (answer.read, answer.given_out, answer.unfinished) == (2, 2, False)

@@ -5,33 +5,30 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from lollms_core import (
-    BackendUnavailable,
     Capability,
     EmbedRequest,
     Event,
     EventBinding,
     GenerationRequest,
     LollmsError,
-    ModelNotFound,
     UnsupportedParameter,
 )
 from lollms_llamacpp.engine import Engine
-from lollms_llamacpp.library import EMBEDDED, Library, as_path
+from lollms_llamacpp.library import Library, as_path
 from lollms_llamacpp.model_file import CAPABILITIES, ModelFile, model_file, shard_of
 from lollms_llamacpp.options import LlamaCppOptions, LoadOptions, check_request_options
+from lollms_llamacpp.residents import GoOn, Residents
 from lollms_llamacpp.turns import ClosedError
+from lollms_llamacpp.vision import projector_beside, projector_file, sees
 
 __all__ = ["LlamaCppBinding"]
 
 _log = logging.getLogger(__name__)
-
-_Result = TypeVar("_Result")
 
 
 class LlamaCppBinding(EventBinding):
@@ -111,29 +108,25 @@ class LlamaCppBinding(EventBinding):
         )
         self._load_options = LoadOptions.of(self.defaults)
         self._library = Library(None if models_path is None else as_path(models_path, "models_path"))
-        self._loading = threading.Lock()  # one model is loaded at a time
-        self._engine: Engine | None = None
-        self._inviting = threading.Lock()
-        self._guests: dict[Path, Engine] = {}  # models of single requests, until these have ended
-        self._ended = False
+        self._models = Residents(binding_name, self._make, self._library.find)
         if model_name is not None and not isinstance(model_name, str):
             raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
         if model_path is not None:
-            self._install(self._load(as_path(model_path, "model_path"), model_name))
+            self._load(as_path(model_path, "model_path"), model_name)
         elif model_name is not None:
-            self._install(self._load(self._library.find(model_name), model_name))
+            self._load(self._library.find(model_name), model_name)
 
     # Generating and embedding ---------------------------------------------------------------------------
 
     def _events(self, request: GenerationRequest) -> Iterator[Event]:
         while True:
-            engine, release = self._engine_for(request.model, go_on=lambda: not request.cancelled)
+            engine, release = self._models.engine_for(request.model, go_on=lambda: not request.cancelled)
             try:
                 events = engine.generate(request)
                 # Entered before the engine may be given up: a guest is freed when nobody uses it.
                 first = next(events, None)
             except ClosedError:
-                self._check_replaced(engine)
+                self._models.check_replaced(engine)
                 continue
             finally:
                 release()
@@ -145,7 +138,7 @@ class LlamaCppBinding(EventBinding):
 
     def _embed(self, request: EmbedRequest) -> list[list[float]]:
         check_request_options(request.options, self.defaults)
-        return self._with_engine(lambda engine: engine.embed(request), request.model)
+        return self._models.use(lambda engine: engine.embed(request), request.model)
 
     def _checked(self, request: GenerationRequest, kind: Capability) -> GenerationRequest:
         request = super()._checked(request, kind)
@@ -154,9 +147,10 @@ class LlamaCppBinding(EventBinding):
                 "backend_options has no meaning for llama.cpp: it is called as a library, and all it takes has a name"
             )
         check_request_options(request.options, self.defaults)
-        engine = self._engine
+        engine = self._models.engine
         if engine is not None and request.model in {None, self.model_name}:
-            engine.check(request)
+            with contextlib.suppress(ClosedError):  # what comes after it will check
+                engine.check(request)
         return request
 
     def capabilities_of(self, model: str | None = None) -> frozenset[Capability]:
@@ -164,19 +158,20 @@ class LlamaCppBinding(EventBinding):
 
         Of a model that cannot be found or read, all that the class can do: that error comes with its use.
         """
-        engine = self._engine
         try:
-            if engine is not None and model in {None, self.model_name, engine.name}:
-                file = engine.file
-            elif model is None:
-                return self.capabilities
+            if model is None or model == self._models.name:
+                file = self._models.file
             else:
                 file = model_file(self._library.find(model))
         except LollmsError:
             return self.capabilities
-        able = file.capabilities
-        if self.defaults.get("chat_template") is not None and file.generates:
-            able |= {Capability.CHAT}
+        if file is None:
+            return self.capabilities
+        able = file.capabilities(self.defaults.get("chat_template"))
+        engine = self._models.engine
+        own = engine is not None and engine.file.path == file.path
+        if engine.sees if engine is not None and own else self._sees(file, own=model in {None, self._models.name}):
+            able |= {Capability.VISION}
         return able
 
     # Tokens -----------------------------------------------------------------------------------------------
@@ -195,7 +190,7 @@ class LlamaCppBinding(EventBinding):
         """
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, not {type(text).__name__}")
-        return self._with_engine(
+        return self._models.use(
             lambda engine: engine.tokenize(text, add_special=add_special, parse_special=parse_special)
         )
 
@@ -206,7 +201,7 @@ class LlamaCppBinding(EventBinding):
             ModelNotFound: no model is loaded.
             TypeError, ValueError: a token is no int, or not in the vocabulary.
         """
-        return self._with_engine(lambda engine: engine.detokenize(_checked_tokens(tokens, engine.n_vocab)))
+        return self._models.use(lambda engine: engine.detokenize(_checked_tokens(tokens, engine.n_vocab)))
 
     def count_tokens(self, text: str) -> int:
         """``len(tokenize(text))``."""
@@ -219,10 +214,11 @@ class LlamaCppBinding(EventBinding):
 
         ``parameters`` are the defaults in force; ``n_params`` is the size of the model.
         """
-        engine = self._engine
+        engine = self._models.engine
         info = super().get_model_info()
         if engine is None:
-            return {**info, "path": None}
+            path = self._models.path
+            return {**info, "path": None if path is None else str(path)}
         facts = engine.file.facts()
         return {
             **facts,
@@ -243,11 +239,10 @@ class LlamaCppBinding(EventBinding):
         quantization, ctx_size (tokens it was trained for) and loaded; a file that cannot be used has
         model_name, path, loaded and error.
         """
-        engine = self._engine
-        loaded = None if engine is None else str(engine.file.path)
-        models = [{**model, "loaded": model["path"] == loaded} for model in self._library.models()]
-        if engine is not None and not any(model["loaded"] for model in models):
-            models.append({"model_name": engine.name, **engine.file.facts(), "loaded": True})
+        path, in_memory = self._models.path, self._models.engine is not None
+        models = [{**model, "loaded": in_memory and model["path"] == str(path)} for model in self._library.models()]
+        if path is not None and not any(model["path"] == str(path) for model in models):
+            models.append({"model_name": self._models.name, **_facts(path), "loaded": in_memory})
         return sorted(models, key=lambda model: str(model["model_name"]))
 
     def load_model(self, model_name: str, *, cancel: bool = False) -> bool:
@@ -266,8 +261,8 @@ class LlamaCppBinding(EventBinding):
         if not isinstance(model_name, str):
             raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
         try:
-            self._ensure_open()
-            old = self._install(self._load(self._library.find(model_name), model_name))
+            self._models.ensure_open()
+            old = self._load(self._library.find(model_name), model_name)
         except (LollmsError, OSError, ValueError) as error:
             self.last_error = str(error)
             _log.warning("the binding %r cannot load %r: %s", self.binding_name, model_name, error)
@@ -280,94 +275,78 @@ class LlamaCppBinding(EventBinding):
                 old.retire()
         return True
 
+    def ps(self) -> list[dict[str, Any]]:
+        """The models in memory: the one in use, and those of requests with a model of their own.
+
+        Each is a dict with model_name, size (bytes of its weights), expires_at (None: it stays until it is
+        unloaded; a request's own model goes with the request) and path.
+        """
+        return [
+            {
+                "model_name": engine.name,
+                "size": engine.size,
+                "expires_at": None,
+                "path": str(engine.file.path),
+            }
+            for engine in self._models.present()
+        ]
+
+    def unload(self, model_name: str | None = None) -> None:
+        """Free a model's memory as soon as the requests that run on it have ended; the next one loads it again.
+
+        Args:
+            model_name: one of those in :meth:`ps`; None is the one in use, which stays it.
+
+        Raises:
+            ModelNotFound: it is not in memory.
+            TypeError: `model_name` is no str.
+            BackendUnavailable: the binding is closed.
+        """
+        if model_name is not None and not isinstance(model_name, str):
+            raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
+        self._models.unload(model_name)
+
     def close(self) -> None:
         """Cancel what runs and free the model's memory; closing twice is fine."""
         super().close()
-        self._ended = True
-        with self._loading:
-            engine, self._engine = self._engine, None
-        for one in [*self._guests.values(), engine]:
-            if one is not None:
-                one.close()
+        self._models.close()
 
-    # Engines ----------------------------------------------------------------------------------------------
-
-    def _load(self, path: Path, name: str | None, go_on: Callable[[], bool] | None = None) -> Engine:
-        file = model_file(path)
-        with self._loading:
-            return Engine(
-                name or _name_of(file),
-                file,
-                self._load_options,
-                chat_template=self.defaults.get("chat_template"),
-                # Closing the binding doesn't wait for a large file to be read.
-                go_on=lambda: not self._ended and (go_on is None or go_on()),
-            )
-
-    def _install(self, engine: Engine) -> Engine | None:
-        """Put `engine` in the place of the one in use; what was there."""
-        with self._loading:
-            if self._ended:
-                engine.close()
-                self._ensure_open()
-            old, self._engine = self._engine, engine
-            self.model_name = engine.name
+    def _load(self, path: Path, name: str | None) -> Engine | None:
+        """Make the model of a file the one in use; what was there."""
+        old = self._models.load(path, name)
+        self.model_name = self._models.name
         return old
 
-    def _engine_for(
-        self, model: str | None, go_on: Callable[[], bool] | None = None
-    ) -> tuple[Engine, Callable[[], object]]:
-        """The engine for a request, and what to call when the request has begun on it."""
-        self._ensure_open()
-        engine = self._engine
-        if model is None or (engine is not None and model == engine.name):
-            if engine is None:
-                raise ModelNotFound(
-                    f"no model is loaded: give model_path, or models_path and model_name, or {EMBEDDED!r} as "
-                    "model_name, to the constructor, or call load_model"
-                )
-            return engine, _nothing
-        path = model_file(self._library.find(model)).path
-        if engine is not None and engine.file.path == path:
-            return engine, _nothing
-        return self._guest(path, model, go_on)
+    def _projector_for(self, file: ModelFile, *, own: bool) -> Path | None:
+        """The projector of a model: the one that was given is for the binding's own model, not for guests."""
+        given = self.defaults.get("mmproj")
+        if given is not None and own:
+            return as_path(given, "mmproj")
+        return projector_beside(file) if file.generates else None
 
-    def _guest(self, path: Path, name: str, go_on: Callable[[], bool] | None) -> tuple[Engine, Callable[[], object]]:
-        """A model for a single request, which others that want the same share while it is there."""
-        with self._inviting:
-            self._guests = {file: guest for file, guest in self._guests.items() if not guest.closed}
-            guest = self._guests.get(path)
-            if guest is None:
-                guest = self._load(path, name, go_on)
-                self._guests[path] = guest
-        if self._ended:
-            guest.close()
-        return guest, guest.retire
+    def _sees(self, file: ModelFile, *, own: bool) -> bool:
+        path = self._projector_for(file, own=own)
+        try:
+            return path is not None and file.generates and sees(projector_file(path))
+        except LollmsError:
+            return False  # it comes out when the model is loaded
 
-    def _with_engine(self, use: Callable[[Engine], _Result], model: str | None = None) -> _Result:
-        """What `use` makes of the engine for `model`, also if that is changed in the meantime."""
-        while True:
-            engine, release = self._engine_for(model)
-            try:
-                return use(engine)
-            except ClosedError:
-                self._check_replaced(engine)
-            finally:
-                release()
-
-    def _ensure_open(self) -> None:
-        if self._ended:
-            raise BackendUnavailable(f"the binding {self.binding_name!r} is closed; create a new one")
-
-    def _check_replaced(self, engine: Engine) -> None:
-        """Return if there is a successor of a closed `engine`, else raise."""
-        self._ensure_open()
-        if engine is self._engine:
-            raise BackendUnavailable(f"the model {engine.name!r} is closed")
+    def _make(self, file: ModelFile, name: str | None, go_on: GoOn, guest: bool) -> Engine:
+        return Engine(
+            name or _name_of(file),
+            file,
+            self._load_options,
+            chat_template=self.defaults.get("chat_template"),
+            mmproj=self._projector_for(file, own=not guest),
+            go_on=go_on,
+        )
 
 
-def _nothing() -> None:
-    """What there is to do when a request has begun on the binding's own model."""
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        return model_file(path).facts()
+    except LollmsError as error:
+        return {"path": str(path), "error": str(error)}
 
 
 def _name_of(file: ModelFile) -> str:

@@ -49,12 +49,46 @@ class ChatTemplate:
         self._lock = threading.Lock()
         self._compiled: tuple[Any, Any] | None = None
         self._knows_system: bool | None = None
+        self._variables: frozenset[str] | None = None
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
+    @property
+    def origin(self) -> str:
+        """Whose it is."""
+        return self._origin
+
+    @property
+    def source(self) -> str:
+        """The Jinja text."""
+        return self._source
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names that the template wants to be given: ``messages``, ``tools``, ``enable_thinking``, ...
+
+        None of a template that is broken.
+        """
+        if self._variables is None:
+            self._variables = self._find_variables()
+        return self._variables
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        answering: bool = True,
+    ) -> str:
         """The conversation as text, ending where the assistant's answer begins.
 
         Of a content in parts, the text parts count. A system message goes into the first user message where
         the template has no place for it; the role developer is the template's system where it knows no other.
+
+        Args:
+            messages: in OpenAI's form, but calls' arguments as the template wants them.
+            tools: definitions in OpenAI's form.
+            variables: further ones that the template may look at.
+            answering: False to end with the last message instead.
 
         Raises:
             BadRequest: the template is broken, or refuses this conversation; the text says which.
@@ -62,7 +96,8 @@ class ChatTemplate:
         plain = [self._plain(message) for message in messages]
         if plain and plain[0]["role"] == "system" and not self._has_place_for_system():
             plain = _without_system(plain)
-        return self._render(plain)
+        given = {**(variables or {}), "tools": list(tools) if tools else None, "add_generation_prompt": answering}
+        return self._render(plain, given)
 
     def _plain(self, message: Mapping[str, Any]) -> Message:
         role = message["role"]
@@ -81,7 +116,18 @@ class ChatTemplate:
                 self._knows_system = False
         return self._knows_system
 
-    def _render(self, messages: list[Message]) -> str:
+    def _find_variables(self) -> frozenset[str]:
+        from jinja2 import meta
+        from jinja2.exceptions import TemplateError
+
+        try:
+            with self._lock:
+                sandbox, _ = self._compile()
+                return frozenset(meta.find_undeclared_variables(sandbox.parse(self._source)))
+        except (TemplateError, *_FAILURES):
+            return frozenset()
+
+    def _render(self, messages: list[Message], given: Mapping[str, Any] | None = None) -> str:
         variables = {
             **self._tokens,
             "messages": messages,
@@ -89,6 +135,7 @@ class ChatTemplate:
             # Templates ask whether these are none, not whether they are defined.
             "tools": None,
             "documents": None,
+            **(given or {}),
         }
         from jinja2.exceptions import TemplateError
 

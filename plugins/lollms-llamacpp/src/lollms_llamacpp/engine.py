@@ -12,7 +12,8 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, cast
 
 from lollms_core import (
     BadRequest,
@@ -22,24 +23,26 @@ from lollms_core import (
     Event,
     Finish,
     GenerationRequest,
+    ImageError,
     UnsupportedParameter,
 )
 from lollms_llamacpp.answer import Answer
-from lollms_llamacpp.chat_template import ChatTemplate
+from lollms_llamacpp.conversation import Conversations
 from lollms_llamacpp.cpus import MAX_THREADS
 from lollms_llamacpp.embedder import Embedder, EmbeddingJob
+from lollms_llamacpp.image_prompt import place_images, with_pieces
 from lollms_llamacpp.model_file import ModelFile
 from lollms_llamacpp.native import Context, Model
 from lollms_llamacpp.options import DEFAULT_CONTEXT, LoadOptions
 from lollms_llamacpp.prompt import Prompter, to_utf8
+from lollms_llamacpp.reading import AnswerReader, Showing
 from lollms_llamacpp.sampling import DEFAULT_SAMPLING, Sampling, check_biases
 from lollms_llamacpp.turns import Turns
+from lollms_llamacpp.vision import ImageContext, Projector, projector_file
 
 __all__ = ["Engine"]
 
 _log = logging.getLogger(__name__)
-
-_MAX_TEMPLATES: Final = 16
 
 
 class Engine:
@@ -50,6 +53,7 @@ class Engine:
         file: the model's file.
         options: how to load it.
         chat_template: used in place of the file's own.
+        mmproj: a projector, by which the model sees images.
         go_on: asked during the loading; False ends it.
 
     Raises:
@@ -65,26 +69,34 @@ class Engine:
         options: LoadOptions,
         *,
         chat_template: str | None = None,
+        mmproj: Path | None = None,
         go_on: Callable[[], bool] | None = None,
     ) -> None:
         file.check()
+        projector = None if mmproj is None else projector_file(mmproj)
         self.name = name
         self.file = file
         self.options = options
         self.ctx_size = _context_size(file, options.ctx_size)
         self.sampling_defaults = _sampling_defaults(file)
-        self._template_source = chat_template or file.chat_template
-        self._templates: dict[str, ChatTemplate] = {}
         self._model = Model(file.path, options, vocabulary_only=file.vocabulary_only, go_on=go_on)
-        self._prompter = Prompter(self._model)
+        source = chat_template or file.chat_template
+        self._conversations = Conversations(name, self._model, Prompter(self._model), source)
         self._context: Context | None = None
         self._embedder: Embedder | None = None
+        self._projector: Projector | None = None
+        self._projector_size = 0
         try:
             if file.embeds:
                 self._embedder = Embedder(self._model, file, options, min(self.ctx_size, file.trained_context or 1))
             if file.generates:
                 self._context = Context(self._model, options, self.ctx_size)
+                if projector is not None:
+                    self._projector = Projector(projector.path, self._model, options)
+                    self._projector_size = projector.size
         except BaseException:
+            if self._context is not None:
+                self._context.close()
             self._model.close()
             raise
         self._closing = threading.Lock()
@@ -92,6 +104,16 @@ class Engine:
         self._turns = Turns(self._generations_ended)
         self._embedding_turns = Turns(self._embeddings_ended)
         _engines.add(self)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights, the projector's with them."""
+        return self.file.size + self._projector_size
+
+    @property
+    def sees(self) -> bool:
+        """Whether it takes images."""
+        return self._projector is not None and self._projector.sees
 
     # The vocabulary -------------------------------------------------------------------------------------
 
@@ -128,17 +150,27 @@ class Engine:
         Raises:
             ClosedError: the engine is closed; nothing has been done.
             ContextOverflow, BadRequest: the prompt doesn't fit, or is none.
+            ImageError: an image cannot be read.
             BackendError: llama.cpp failed.
         """
         if self._context is None:
             raise CapabilityNotSupported(f"the model {self.name!r} cannot generate text")
+        context = self._context
         try:
             self.check(request)
-            prompt = self._prompt_tokens(request)
-        except CapabilityNotSupported:
+            messages, images, places = place_images(request)
+            plan = self._conversations.plan(request, messages, places)
+        except (CapabilityNotSupported, ImageError):
             raise
         except ValueError as error:
             raise BadRequest(str(error)) from error
+        prompt = plan.tokens
+        if images:
+            if self._projector is None:
+                raise CapabilityNotSupported(f"the model {self.name!r} has no projector (mmproj), so it sees no images")
+            pieces = with_pieces(prompt, [self._projector.pieces(image) for image in images])
+            seeing = ImageContext(context, self._projector, pieces)
+            prompt, context = seeing.prompt, cast("Context", seeing)
         ctx_size = request.ctx_size or self.ctx_size
         if not prompt:
             raise BadRequest("the prompt is empty: there is nothing that the model could continue")
@@ -148,9 +180,11 @@ class Engine:
                 prompt_tokens=len(prompt),
                 ctx_size=ctx_size,
             )
+        # With a grammar no token without text is ever taken.
+        showing = plan.shown and plan.grammar is None
         job = Answer(
-            self._model,
-            self._context,
+            cast("Model", Showing(self._model, plan.shown)) if showing else self._model,
+            context,
             prompt,
             request,
             Sampling.of(request, self.sampling_defaults, n_vocab=self.n_vocab, n_ctx=self.ctx_size),
@@ -160,10 +194,11 @@ class Engine:
                 request.options.get("n_threads_batch") or request.n_threads or self.options.n_threads_batch,
             ),
             model_name=self.name,
+            grammar=plan.grammar,
         )
-        return self._read(job, request)
+        return self._read(job, request, plan.reader)
 
-    def _read(self, job: Answer, request: GenerationRequest) -> Generator[Event, None, None]:
+    def _read(self, job: Answer, request: GenerationRequest, reader: AnswerReader) -> Generator[Event, None, None]:
         turns = self._turns
         turns.join(job)
         forget: Callable[[], object] = _nothing
@@ -172,14 +207,14 @@ class Engine:
             while not request.cancelled:
                 turns.advance(job)
                 while job.output and not request.cancelled:
-                    yield job.output.popleft()
+                    yield from reader.feed(job.output.popleft())
                 if job.error is not None:
                     raise job.error
                 if job.over:
                     break
             if job.stopped and not job.finished and not request.cancelled:
                 # Not the caller has ended it, but a change of the model.
-                yield Finish("cancelled", model=self.name)
+                yield from reader.feed(Finish("cancelled", model=self.name))
         finally:
             forget()
             turns.leave(job)
@@ -189,6 +224,7 @@ class Engine:
 
         Raises:
             ValueError: it can't; the text names the parameter.
+            CapabilityNotSupported: its chat template has no place for what is asked.
         """
         if request.ctx_size is not None and request.ctx_size > self.ctx_size:
             raise ValueError(
@@ -198,34 +234,7 @@ class Engine:
         if request.n_threads is not None and request.n_threads > MAX_THREADS:
             raise ValueError(f"n_threads must be at most {MAX_THREADS}, not {request.n_threads}")
         check_biases(request.logit_bias, self.n_vocab)
-
-    def _prompt_tokens(self, request: GenerationRequest) -> list[int]:
-        form = request.options.get("completion_format")
-        source = request.options.get("chat_template") or self._template_source
-        if request.prompt is not None and (form == "text" or (form is None and source is None)):
-            text = f"{request.system_prompt}\n\n{request.prompt}" if request.system_prompt else request.prompt
-            with self._model:
-                return self._prompter.plain(text)
-        if source is None:
-            raise CapabilityNotSupported(
-                f"the model {self.name!r} has no chat template; give one as chat_template, or use "
-                'completion_format="text"'
-            )
-        with self._model:
-            return self._prompter.chat(self._template(source), request.to_messages())
-
-    def _template(self, source: str) -> ChatTemplate:
-        known = self._templates.get(source)
-        if known is None:
-            model = self._model
-            known = ChatTemplate(source, origin=self.name, bos=self._text_of(model.bos), eos=self._text_of(model.eos))
-            if len(self._templates) >= _MAX_TEMPLATES:
-                self._templates.clear()
-            self._templates[source] = known
-        return known
-
-    def _text_of(self, token: int | None) -> str:
-        return "" if token is None else self._model.piece(token, special=True).decode("utf-8", "replace")
+        self._conversations.check(request)
 
     # Embedding ------------------------------------------------------------------------------------------
 
@@ -293,6 +302,8 @@ class Engine:
             self._open_parts -= 1
             last = not self._open_parts
         if last:
+            if self._projector is not None:
+                self._projector.close()
             self._model.close()
 
 

@@ -21,7 +21,18 @@ from lollms_llamacpp.gguf_tables import FILE_TYPES
 __all__ = ["CAPABILITIES", "POOLING_NONE", "ModelFile", "model_file", "shard_of"]
 
 CAPABILITIES: Final = frozenset(
-    {Capability.TEXT, Capability.CHAT, Capability.STREAM, Capability.EMBED, Capability.TOKENIZE}
+    {
+        Capability.TEXT,
+        Capability.CHAT,
+        Capability.STREAM,
+        Capability.VISION,
+        Capability.TOOLS,
+        Capability.JSON_SCHEMA,
+        Capability.REASONING,
+        Capability.LOGPROBS,
+        Capability.EMBED,
+        Capability.TOKENIZE,
+    }
 )
 """What a model can do at most."""
 
@@ -137,15 +148,24 @@ class ModelFile:
             return False
         return self.pooling != _POOLING_RANK
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
+    def capabilities(self, chat_template: str | None = None) -> frozenset[Capability]:
+        """What the model can do with `chat_template`, by default its own."""
         able = {Capability.TOKENIZE}
         if self.embeds:
             able.add(Capability.EMBED)
         if self.generates:
-            able |= {Capability.TEXT, Capability.STREAM}
-            if self.chat_template is not None:
+            able |= {Capability.TEXT, Capability.STREAM, Capability.JSON_SCHEMA, Capability.LOGPROBS}
+            source = chat_template or self.chat_template
+            if source is not None:
                 able.add(Capability.CHAT)
+                # What is in a template is imported here: a list of models needs none.
+                from lollms_llamacpp.thinking import thinks
+                from lollms_llamacpp.tool_format import understood
+
+                if understood(source):
+                    able.add(Capability.TOOLS)
+                if thinks(source):
+                    able.add(Capability.REASONING)
         return frozenset(able)
 
     @property

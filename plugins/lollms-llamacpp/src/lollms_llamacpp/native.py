@@ -25,7 +25,7 @@ from lollms_core import BackendError, BackendUnavailable
 from lollms_llamacpp.options import LoadOptions
 from lollms_llamacpp.turns import ClosedError
 
-__all__ = ["ABORTED", "Context", "Model", "Sampler", "StopFlag", "library"]
+__all__ = ["ABORTED", "Context", "Grammar", "Model", "Sampler", "StopFlag", "library"]
 
 ABORTED: Final = 2
 """What llama_decode returns when the stop flag ended it (llama.h)."""
@@ -39,8 +39,10 @@ _LSTRIP: Final = 1 << 7
 _RSTRIP: Final = 1 << 8
 
 _SHORT: Final = (
+    "llama_get_logits_ith",
     "llama_memory_clear",
     "llama_sampler_accept",
+    "llama_sampler_apply",
     "llama_sampler_free",
     "llama_sampler_sample",
     "llama_set_abort_callback",
@@ -267,6 +269,17 @@ class Model:
     def ends_generation(self, token: int) -> bool:
         return bool(self.lib.llama_vocab_is_eog(self.vocab, token))
 
+    @functools.cached_property
+    def without_text(self) -> frozenset[int]:
+        """The tokens that :meth:`piece` gives no bytes for: control tokens, and the one for what is unknown."""
+        attributes = self.lib.llama_vocab_get_attr
+        return frozenset(token for token in range(self.n_vocab) if attributes(self.vocab, token) & _CONTROL_OR_UNKNOWN)
+
+    @functools.cached_property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end a generation."""
+        return tuple(token for token in range(self.n_vocab) if self.ends_generation(token))
+
     def special_tokens(self) -> list[tuple[str, int, bool, bool]]:
         """Text, id, and whether blanks before and after are swallowed, of all control and unknown tokens."""
         attributes, text_of = self.lib.llama_vocab_get_attr, self.lib.llama_vocab_get_text
@@ -314,6 +327,7 @@ class Context:
         self.n_batch = int(lib.llama_n_batch(pointer))
         self._memory = lib.llama_get_memory(pointer)
         self._batch = lib.llama_batch()
+        self._logits_type = ctypes.c_float * model.n_vocab
         self._flag: StopFlag | None = None
         self._free = weakref.finalize(self, _free_context, lib.llama_free, pointer, model)
         self._free.atexit = False
@@ -336,6 +350,11 @@ class Context:
         self._lib.llama_synchronize(self.pointer)
         return code
 
+    def logits(self) -> memoryview:
+        """The logits of the last token computed: a 32-bit float for each of the vocabulary, until the next decode."""
+        values = self._lib.llama_get_logits_ith(self.pointer, -1)
+        return memoryview(self._logits_type.from_address(ctypes.addressof(values.contents)))
+
     def embedding(self, size: int) -> list[float] | None:
         """The pooled vector of the tokens just computed, None if there is none."""
         vector = self._lib.llama_get_embeddings_seq(self.pointer, 0)
@@ -357,15 +376,70 @@ class Sampler:
         self._free.atexit = False
 
     def accept(self, token: int) -> None:
-        """Have the penalties know of a token that was not sampled, such as the prompt's."""
+        """Have the penalties know of a token that was not taken by :meth:`sample`, such as the prompt's."""
         self._lib.llama_sampler_accept(self._chain, token)
 
     def sample(self, context: Context) -> int:
         """The next token, by the logits of the last one computed; it is accepted."""
         return int(self._lib.llama_sampler_sample(self._chain, context.pointer, -1))
 
+    def choose(self, address: int, count: int) -> int:
+        """The next token of `count` candidates, llama_token_data each; their memory is changed. It is not accepted."""
+        array = _candidates(self._lib, address, count)
+        self._lib.llama_sampler_apply(self._chain, ctypes.byref(array))
+        return int(array.data[array.selected].id)
+
     def close(self) -> None:
         self._free()
+
+
+class Grammar:
+    """A grammar, and how far an answer has come in it.
+
+    Args:
+        model: whose tokens are judged.
+        text: GBNF; its first rule is ``root``.
+
+    Raises:
+        ValueError: llama.cpp does not take it; why, it writes to stderr.
+    """
+
+    def __init__(self, model: Model, text: str) -> None:
+        lib = self._lib = model.lib
+        pointer = lib.llama_sampler_init_grammar(model.vocab, text.encode(), b"root")
+        if not pointer:
+            raise ValueError("llama.cpp refuses the grammar that the answer is to keep to")
+        self._pointer = pointer
+        self._one = lib.llama_token_data()
+        self._array_of_one = _candidates(lib, ctypes.addressof(self._one), 1)
+        self._free = weakref.finalize(self, lib.llama_sampler_free, pointer)
+        self._free.atexit = False
+
+    def allows(self, token: int) -> bool:
+        """Whether the answer may go on with `token`."""
+        self._one.id, self._one.logit = token, 0.0
+        self._lib.llama_sampler_apply(self._pointer, ctypes.byref(self._array_of_one))
+        return bool(self._one.logit == 0.0)
+
+    def mask(self, address: int, count: int) -> None:
+        """Set the logit of each of `count` candidates that is not allowed to minus infinity."""
+        # Some milliseconds, so the interpreter's lock is given up.
+        self._lib.functions.llama_sampler_apply(self._pointer, ctypes.byref(_candidates(self._lib, address, count)))
+
+    def accept(self, token: int) -> None:
+        """Go on with `token`, which must be allowed: llama.cpp ends the whole process if it isn't."""
+        self._lib.llama_sampler_accept(self._pointer, token)
+
+    def close(self) -> None:
+        self._free()
+
+
+def _candidates(lib: Any, address: int, count: int) -> Any:
+    """A llama_token_data_array over memory that holds `count` llama_token_data (llama.h: id, logit, p)."""
+    array = lib.llama_token_data_array()
+    array.data = ctypes.cast(address, lib.llama_token_data_p)
+    array.size, array.selected, array.sorted = count, -1, False
+    return array
 
 
 def _free_context(free: Callable[[int], None], pointer: int, _model: Model) -> None:

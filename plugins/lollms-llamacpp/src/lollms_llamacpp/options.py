@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict, get_args
@@ -30,12 +31,14 @@ _MAX_WHOLE: Final = 2**31 - 1  # llama.cpp's sizes are 32-bit
 
 
 class LlamaCppOptions(TypedDict, total=False):
-    """Options for the constructor; the first three also for a single request.
+    """Options for the constructor; completion_format, chat_template and n_threads_batch also for a single request.
 
     Attributes:
         completion_format: how ``generate_text`` without ``split`` puts its prompt: "chat" as a user message in
             the model's chat template, "text" as it stands. Default: "chat" if the model has a template.
         chat_template: a Jinja template in place of the model's own.
+        mmproj: a projector's GGUF file, by which the model sees images. Default: the only ``mmproj*.gguf`` beside a
+            model that is alone in its folder, if the two fit.
         n_threads_batch: CPU threads for reading the prompt. Default: as ``n_threads``.
         n_gpu_layers: layers to keep on a GPU, -1 for all (the default); a build for CPUs ignores it.
         main_gpu: the GPU to use where there are several. Default 0.
@@ -52,6 +55,7 @@ class LlamaCppOptions(TypedDict, total=False):
 
     completion_format: CompletionFormat
     chat_template: str
+    mmproj: str | os.PathLike[str]
     n_threads_batch: int
     n_gpu_layers: int
     main_gpu: int
@@ -147,6 +151,11 @@ def _one_of(choices: tuple[str, ...]) -> Any:
     return check
 
 
+def _path(name: str, value: object) -> None:
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, not {type(value).__name__}")
+
+
 def _template(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
@@ -157,6 +166,7 @@ _CHECKS: Final[dict[str, Any]] = {
     "n_threads": _whole(1, MAX_THREADS),
     "completion_format": _one_of(get_args(CompletionFormat)),
     "chat_template": _template,
+    "mmproj": _path,
     "n_threads_batch": _whole(1, MAX_THREADS),
     "n_gpu_layers": _whole(-1),
     "main_gpu": _whole(0),

@@ -69,17 +69,32 @@ class AnswerText:
     def __init__(self, stops: Sequence[str]) -> None:
         self._decoder = _DECODER("replace")
         self._scanner = StopScanner(stops)
+        self.read = 0
+        """Characters read so far, whether they have been given out or not; an unfinished one is not counted."""
+        self.given_out = 0
+        """Characters given out so far."""
 
     @property
     def stopped(self) -> bool:
         """Whether a stop string has ended the answer."""
         return self._scanner.stopped
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the bytes so far end within a character."""
+        return bool(self._decoder.getstate()[0])
+
     def feed(self, piece: bytes) -> str:
         """The text that is certain now."""
         text = self._decoder.decode(piece)
-        return self._scanner.feed(text) if text else ""
+        return self._give_out(self._scanner.feed(text), text) if text else ""
 
     def flush(self) -> str:
         """The rest, when the model has ended."""
-        return self._scanner.feed(self._decoder.decode(b"", final=True)) + self._scanner.flush()
+        text = self._decoder.decode(b"", final=True)
+        return self._give_out(self._scanner.feed(text) + self._scanner.flush(), text)
+
+    def _give_out(self, certain: str, text: str) -> str:
+        self.read += len(text)
+        self.given_out += len(certain)
+        return certain

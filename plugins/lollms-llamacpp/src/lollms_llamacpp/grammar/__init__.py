@@ -1,0 +1,13 @@
+"""Grammars in GBNF, llama.cpp's notation: what the text of an answer may be.
+
+- :func:`grammar_of_schema` writes the grammar of all JSON texts that satisfy a JSON schema;
+- :class:`GrammarBuilder` composes schemas with literal text and rules of one's own.
+
+Notation: https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md
+"""
+
+from __future__ import annotations
+
+from lollms_llamacpp.grammar.builder import GrammarBuilder, grammar_of_schema
+
+__all__ = ["GrammarBuilder", "grammar_of_schema"]
