@@ -328,6 +328,36 @@ async def test_aembed() -> None:
         await Mute().aembed("x")
 
 
+async def test_cancel_ends_an_embedding_that_waits() -> None:
+    class Waits(AsyncEvents):
+        async def _aembed(self, request: EmbedRequest) -> list[list[float]]:
+            self.open += 1
+            try:
+                asyncio.get_running_loop().call_soon(self.cancel)
+                await asyncio.Event().wait()
+            finally:
+                self.open -= 1
+            return []
+
+    binding = Waits()
+    with pytest.raises(StreamInterrupted, match="cancelled"):
+        await binding.aembed("x")
+    assert binding.open == 0
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+def test_cancel_ends_an_embedding_whatever_breaks() -> None:
+    class Breaks(Events):
+        def _embed(self, request: EmbedRequest) -> list[list[float]]:
+            self.cancel()
+            raise ConnectionError("closed under me")
+
+    with pytest.raises(StreamInterrupted, match="cancelled"):
+        Breaks().embed("x")
+
+
 @pytest.mark.parametrize(
     ("vectors", "fields", "said"),
     [

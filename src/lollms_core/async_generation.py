@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 from lollms_core.control import Control
 from lollms_core.events import Completion, Event
 from lollms_core.generation import Emit, Generation, Pushed, Sink
-from lollms_core.request import GenerationRequest
+from lollms_core.request import EmbedRequest, GenerationRequest
 
 __all__ = ["CancellableWait", "apull", "apush"]
 
 _E = TypeVar("_E", bound=Event)
+_T = TypeVar("_T")
 
 
 async def apush(
@@ -77,13 +78,13 @@ async def _aclose(events: Any) -> None:
 
 
 class CancellableWait:
-    """Waits for a backend's next event, and stops waiting when the request is cancelled from anywhere.
+    """Waits for what a backend does next, and stops waiting when the request is cancelled from anywhere.
 
     The task is only cancelled while it waits here: between events it runs the caller's own code. As in
     asyncio.timeout, our own cancellation is taken back (uncancel), and one from outside goes through.
     """
 
-    def __init__(self, request: GenerationRequest | Control) -> None:
+    def __init__(self, request: GenerationRequest | EmbedRequest | Control) -> None:
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Task[Any] | None = None
@@ -104,14 +105,20 @@ class CancellableWait:
 
     async def next(self, events: AsyncIterator[_E]) -> _E | None:
         """The next event; None at the end, and when the request is cancelled."""
+        return await self.result(anext(events, None))
+
+    async def result(self, work: Awaitable[_T]) -> _T | None:
+        """What `work` gives; None when the request is cancelled, and `work` then too."""
         if self._request.cancelled:
+            if asyncio.iscoroutine(work):
+                work.close()  # never begun
             return None
         task = asyncio.current_task()
         assert task is not None
         pending = task.cancelling()
         self._waiting = task
         try:
-            event = await anext(events, None)
+            found = await work
         except asyncio.CancelledError:
             if self._interrupted and task.uncancel() <= pending:
                 return None
@@ -124,6 +131,6 @@ class CancellableWait:
         else:
             if self._interrupted:
                 task.uncancel()
-            return event
+            return found
         finally:
             self._waiting = None

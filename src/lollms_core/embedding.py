@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sized
 from typing import Any
 
-from lollms_core.errors import LollmsError, ProtocolError
+from lollms_core.errors import LollmsError, ProtocolError, StreamInterrupted
 from lollms_core.generation import MAX_RETRIES
 from lollms_core.middleware import Chain, Retry
 from lollms_core.request import EmbedRequest
@@ -65,12 +65,20 @@ class Embedding:
         return vectors
 
     def failed(self, exc: Exception) -> None:
-        """Return to start again, or raise what the caller gets."""
+        """Return to start again, or raise what the caller gets.
+
+        Raises:
+            StreamInterrupted: the request was cancelled, whatever broke because of that.
+            Exception: what `exc` is for the caller.
+        """
+        if self.request.cancelled:
+            error: Exception = StreamInterrupted("the request was cancelled before its vectors had come")
+            self._end(error)
+            raise error from exc
         error = self._translate(exc)
         if self._chain is not None:
-            may_retry = self._retries < MAX_RETRIES and not self.request.cancelled
             try:
-                verdict = self._chain.on_error(error, may_retry)
+                verdict = self._chain.on_error(error, self._retries < MAX_RETRIES)
             except LollmsError as refused:
                 verdict = refused
             if isinstance(verdict, Retry):
@@ -112,15 +120,21 @@ def embed_through(embedding: Embedding, compute: Callable[[EmbedRequest], Any]) 
 
 
 async def aembed_through(embedding: Embedding, compute: Callable[[EmbedRequest], Awaitable[Any]]) -> Vectors:
-    """The async twin of :func:`embed_through`."""
+    """The async twin of :func:`embed_through`; cancelling the request ends what `compute` does."""
+    from lollms_core.async_generation import CancellableWait
+
+    wait = CancellableWait(embedding.request)
     try:
         while True:
             try:
                 answer = embedding.begin()
-                return embedding.done(await compute(embedding.request) if answer is None else answer)
+                if answer is None:
+                    answer = await wait.result(compute(embedding.request))
+                return embedding.done(answer)
             except Exception as exc:
                 embedding.failed(exc)
     finally:
+        wait.forget()
         embedding.close()
 
 

@@ -113,28 +113,6 @@ class Asker:
         finally:
             procedure.close()
 
-    async def arun_until(self, procedure: Steps[_Result], limits: Limits, control: Control) -> _Result:
-        """:meth:`arun` that `control` ends too, from any thread; then it is a BackendUnavailable."""
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        task = asyncio.create_task(self.arun(procedure, limits))
-
-        def cancel() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing runs any more
-                loop.call_soon_threadsafe(task.cancel)
-
-        forget = control.on_cancel(cancel)
-        outer = asyncio.current_task()
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if control.cancelled and outer is not None and not outer.cancelling():
-                raise self._cancelled() from None
-            raise
-        finally:
-            forget()
-
     # Ending -----------------------------------------------------------------------------------------------
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ class OllamaBinding(OllamaModels):
 
     async def _aembed(self, request: EmbedRequest) -> list[list[float]]:
         check_options(request.options)
-        return await self._asker.arun_until(self._embedded(request), self._limits(request), request.control)
+        return await self._asker.arun(self._embedded(request), self._limits(request))
 
     def _prepared(self, request: GenerationRequest) -> Steps[Call]:
         """The request for the answer, after what must be known of the model."""

@@ -7,8 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from lollms_core import BackendTimeout, ProtocolError, StreamInterrupted
-from lollms_core.control import Control
+from lollms_core import BackendTimeout, ProtocolError
 from lollms_openai.clients import Clients, request_options
 from lollms_openai.exchange import Answer, Ask, Effect, Operation, Read
 from lollms_openai.server import Server
@@ -16,7 +15,7 @@ from lollms_openai.server import Server
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["AsyncSide", "run_all", "unless_cancelled"]
+__all__ = ["AsyncSide", "run_all"]
 
 _T = TypeVar("_T")
 
@@ -168,28 +167,3 @@ async def run_all(clients: Clients, server: Server, operations: Sequence[Operati
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def unless_cancelled(control: Control, work: Coroutine[Any, Any, _T], who: str) -> _T:
-    """What `work` gives, ended when the request is cancelled from anywhere.
-
-    Raises:
-        StreamInterrupted: it was.
-    """
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(work)
-
-    def end() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the task with it
-            loop.call_soon_threadsafe(task.cancel)
-
-    forget = control.on_cancel(end)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        current = asyncio.current_task()
-        if control.cancelled and not (current is not None and current.cancelling()):
-            raise StreamInterrupted(f"the request to {who} was cancelled") from None
-        raise
-    finally:
-        forget()

@@ -22,7 +22,7 @@ from lollms_core.control import Control
 from lollms_core.errors import close_names
 from lollms_core.messages import has_images
 from lollms_openai import models
-from lollms_openai.async_side import AsyncSide, unless_cancelled
+from lollms_openai.async_side import AsyncSide
 from lollms_openai.async_side import run_all as arun_all
 from lollms_openai.bodies import check_plain, generation_body, thinking_fields
 from lollms_openai.clients import Clients
@@ -236,14 +236,11 @@ class OpenAIBinding(EventBinding):
         return joined(parts, request, self._server, model)
 
     async def _aembed(self, request: EmbedRequest) -> list[list[float]]:
-        async def work() -> list[list[float]]:
-            async with AsyncSide(self._clients, self._server) as side:
-                model = await side.run(self._model(request.model, to_embed=True))
-            operations = batches(request, self._server, model, self._embed_idle)
-            parts = await arun_all(self._clients, self._server, operations, _at_once(request))
-            return joined(parts, request, self._server, model)
-
-        return await unless_cancelled(request.control, work(), self._server.who)
+        async with AsyncSide(self._clients, self._server) as side:
+            model = await side.run(self._model(request.model, to_embed=True))
+        operations = batches(request, self._server, model, self._embed_idle)
+        parts = await arun_all(self._clients, self._server, operations, _at_once(request))
+        return joined(parts, request, self._server, model)
 
     def _started(self, request: GenerationRequest) -> Operation[Reading]:
         model = request.model or self.model_name
