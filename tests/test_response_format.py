@@ -137,6 +137,12 @@ def test_nothing_is_fetched_for_a_schema() -> None:
         ResponseFormat.of({"$ref": "http://127.0.0.1:9/schema.json"}).parse("{}")
 
 
+def test_what_never_ends() -> None:
+    circle = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}
+    with pytest.raises(InvalidOutput, match="without end"):
+        ResponseFormat.of(circle).parse("{}")
+
+
 def test_without_the_library() -> None:
     program = """if True:
         import sys

@@ -82,15 +82,17 @@ class ResponseFormat:
             data = json.loads(text, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise self._invalid(text, f"it is no JSON: {error}" if text.strip() else "it is empty") from None
-        if self.type is None:
-            problem = _problem(self.schema, data)
-            if problem is not None:
-                raise self._invalid(text, problem)
-            return data
         try:
-            return value_of(self.type, data)
+            if self.type is not None:
+                return value_of(self.type, data)
+            problem = _problem(self.schema, data)
         except ValueError as error:  # pydantic's ValidationError is one
             raise self._invalid(text, str(error)) from (error if is_pydantic(self.type) else None)
+        except RecursionError:
+            problem = "it is nested too deeply, or the schema refers to itself without end"
+        if problem is not None:
+            raise self._invalid(text, problem) from None
+        return data
 
     def _invalid(self, text: str, reason: str) -> InvalidOutput:
         shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
