@@ -81,7 +81,7 @@ def test_pull(binding: Puller) -> None:
     with binding.pull("m") as stream:
         assert binding.open == 0  # nothing yet
         assert list(stream) == NEWS
-    assert stream.last == NEWS[-1]
+    assert (stream.last, stream.cancelled) == (NEWS[-1], False)
     got: list[Progress] = []
     stream = binding.pull("m", progress=got.append)
     assert got == NEWS

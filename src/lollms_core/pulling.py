@@ -38,6 +38,7 @@ class _Base:
         self._ends = ends
         self._progress = progress
         self._used = False
+        self._whole = False  # it was read to its end
         self.last: Progress | None = None
         """What was read last."""
 
@@ -48,7 +49,8 @@ class _Base:
 
     def cancel(self) -> None:
         """Stop fetching, from any thread; the iterator then ends, without an error."""
-        self._control.cancel()
+        if not self._whole:
+            self._control.cancel()
 
     def _use(self) -> None:
         if self._used:
@@ -87,6 +89,7 @@ class PullStream(_Base):
                     break
                 yield self._take(progress)
             over = True
+            self._whole = not self.cancelled
         except Exception as exc:  # noqa: BLE001 - judged below
             over = True
             self._judge(exc)
@@ -148,6 +151,7 @@ class AsyncPullStream(_Base):
                 if aclose is not None:
                     await aclose()
             over = True
+            self._whole = not self.cancelled
         except Exception as exc:  # noqa: BLE001 - judged below
             over = True
             self._judge(exc)
