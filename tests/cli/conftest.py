@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -191,6 +192,8 @@ def lollms() -> Lollms:
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
     """Starts the command as a program of its own; a model that is closed leaves the file `mark`."""
+    # A program that was started in the background ignores Ctrl-C, and so would what it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     started: list[subprocess.Popen[bytes]] = []
 
     def start(
@@ -209,6 +212,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
     for process in started:
         with process:  # closes its pipes and waits for it
             process.kill()
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from lollms_ollama import OllamaBinding
 def server() -> Iterator[Server]:
     """A server that knows the model llama3.2; afterwards no socket and no thread is left."""
     gc.collect()
+    gc.freeze()  # what is there now is not this test's; else each collection walks over all that pytest holds
     before, threads = sockets(), threading.active_count()
     server = Server()
     server.on("/api/show", whole(SHOW))
