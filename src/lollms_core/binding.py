@@ -17,9 +17,8 @@ from typing import Any, Literal, Protocol, Self
 from lollms_core import messages as discussions
 from lollms_core.arguments import StreamingCallback
 from lollms_core.capabilities import Capability
-from lollms_core.control import Control
 from lollms_core.embedding import Embedding, aembed_through, embed_keywords
-from lollms_core.errors import BackendUnavailable, LollmsError, error_to_dict
+from lollms_core.errors import LollmsError, error_to_dict
 from lollms_core.events import Completion, Event
 from lollms_core.generation import Emit, Generation, as_backend_error, pull, push
 from lollms_core.messages import AI_KEYWORD, USER_KEYWORD, ImageSource, Message
@@ -68,7 +67,6 @@ class LollmsLLMBinding(ModelCare, ABC):
 
     last_error: str | None = None
     _hooks: HookSource | None = None
-    _closed: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -302,11 +300,6 @@ class LollmsLLMBinding(ModelCare, ABC):
 
     # Ending ---------------------------------------------------------------------------------------------
 
-    def cancel(self) -> None:
-        """End every request in flight on this binding now, from any thread; later ones are not touched."""
-        for control in list(self.__dict__.get("_in_flight", ())):
-            control.cancel()
-
     def close(self) -> None:
         """Cancel what runs and free what the binding holds; closing twice is fine. Override and call super."""
         self._closed = True
@@ -376,11 +369,6 @@ class LollmsLLMBinding(ModelCare, ABC):
                     break
         return generation.completion
 
-    def _holds(self, control: Control) -> None:
-        if self._closed:
-            raise BackendUnavailable(f"the binding {self.binding_name!r} is closed; create a new one")
-        self.__dict__.setdefault("_in_flight", set()).add(control)
-
     def _begins(self, request: GenerationRequest | EmbedRequest) -> Chain | None:
         """A request starts: it can be cancelled from now on, and gets its middlewares."""
         self._holds(request.control)
@@ -388,9 +376,6 @@ class LollmsLLMBinding(ModelCare, ABC):
             return None
         attached = self._hooks.middlewares(request)
         return Chain(attached) if attached else None
-
-    def _ends(self, control: Control) -> None:
-        self.__dict__.get("_in_flight", set()).discard(control)
 
     def _generation(self, request: GenerationRequest, *, live: bool) -> Generation:
         return Generation(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from lollms_core.arguments import StreamingCallback
@@ -18,6 +19,8 @@ from lollms_core.outermost import aiterate_inside, derived, inside, iterate_insi
 from lollms_core.request import EmbedRequest, GenerationRequest
 
 __all__ = ["EventBinding"]
+
+_log = logging.getLogger(__name__)
 
 
 class EventBinding(LollmsLLMBinding):
@@ -81,6 +84,23 @@ class EventBinding(LollmsLLMBinding):
 
     def load_model(self, model_name: str) -> bool:
         raise CapabilityNotSupported(f"the binding {self.binding_name!r} cannot load models")
+
+    def _tried(self, model_name: str, load: Callable[[], object]) -> bool:
+        """For :meth:`load_model`: whether `load` works. If not, the reason is in ``last_error`` and in the log.
+
+        Raises:
+            TypeError: `model_name` is no str.
+        """
+        if not isinstance(model_name, str):
+            raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
+        try:
+            load()
+        except (LollmsError, OSError, ValueError) as error:
+            self.last_error = str(error)
+            _log.warning("the binding %r cannot load %r: %s", self.binding_name, model_name, error)
+            return False
+        self.last_error = None
+        return True
 
     # What follows from it -------------------------------------------------------------------------------
 

@@ -11,13 +11,14 @@ from lollms_core.capabilities import Capability
 from lollms_core.control import Control
 from lollms_core.errors import CapabilityNotSupported
 from lollms_core.events import Progress
+from lollms_core.in_flight import InFlight
 from lollms_core.pulling import AsyncPullStream, ProgressCallback, PullStream
 from lollms_core.threads import ThreadedEvents
 
 __all__ = ["ModelCare"]
 
 
-class ModelCare(Arguments):
+class ModelCare(Arguments, InFlight):
     """What a binding offers beside generating. A class that fetches models writes ``_pull`` and declares
     ``Capability.PULL``; ``delete``, ``ps`` and ``unload`` are overridden by those that can.
     """
@@ -109,11 +110,3 @@ class ModelCare(Arguments):
             raise TypeError(f"progress must be callable, not {type(progress).__name__}")
         if Capability.PULL not in self.capabilities:
             raise CapabilityNotSupported(f"the binding {self.binding_name!r} cannot fetch models")
-
-    def _holds(self, control: Control) -> None:
-        """A request starts: it can be cancelled from now on."""
-        raise NotImplementedError
-
-    def _ends(self, control: Control) -> None:
-        """A request has ended."""
-        raise NotImplementedError

@@ -258,22 +258,17 @@ class LlamaCppBinding(EventBinding):
         Raises:
             TypeError: `model_name` is no str.
         """
-        if not isinstance(model_name, str):
-            raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
-        try:
+
+        def load() -> None:
             self._models.ensure_open()
             old = self._load(self._library.find(model_name), model_name)
-        except (LollmsError, OSError, ValueError) as error:
-            self.last_error = str(error)
-            _log.warning("the binding %r cannot load %r: %s", self.binding_name, model_name, error)
-            return False
-        self.last_error = None
-        if old is not None:
-            if cancel:
-                old.close()
-            else:
-                old.retire()
-        return True
+            if old is not None:
+                if cancel:
+                    old.close()
+                else:
+                    old.retire()
+
+        return self._tried(model_name, load)
 
     def ps(self) -> list[dict[str, Any]]:
         """The models in memory: the one in use, and those of requests with a model of their own.

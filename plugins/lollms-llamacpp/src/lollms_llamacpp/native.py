@@ -25,7 +25,7 @@ from lollms_core import BackendError, BackendUnavailable
 from lollms_llamacpp.options import LoadOptions
 from lollms_llamacpp.turns import ClosedError
 
-__all__ = ["ABORTED", "Context", "Grammar", "Model", "Sampler", "StopFlag", "library"]
+__all__ = ["ABORTED", "Context", "Grammar", "Kept", "Model", "Sampler", "StopFlag", "library"]
 
 ABORTED: Final = 2
 """What llama_decode returns when the stop flag ended it (llama.h)."""
@@ -157,7 +157,44 @@ class StopFlag:
         self.buffer[0] = b"\x01"
 
 
-class Model:
+class Kept:
+    """Memory of llama.cpp's that stays while anybody reads it: ``with kept: ...``, from any thread."""
+
+    def _keep(self, free: weakref.finalize[..., Any]) -> None:
+        free.atexit = False
+        self._free = free
+        self._users = 0
+        self._unused = threading.Condition()
+        self._open = True
+
+    def __enter__(self) -> Self:
+        """Use it: the memory stays until the matching exit.
+
+        Raises:
+            ClosedError: it is gone already.
+        """
+        with self._unused:
+            if not self._open:
+                raise ClosedError
+            self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._unused:
+            self._users -= 1
+            if not self._users:
+                self._unused.notify_all()
+
+    def close(self) -> None:
+        """Free the memory, when the calls that read it have ended."""
+        with self._unused:
+            self._open = False
+            while self._users:
+                self._unused.wait()
+        self._free()
+
+
+class Model(Kept):
     """The weights and the vocabulary of one file.
 
     Args:
@@ -202,39 +239,7 @@ class Model:
         self.bos: int | None = _token(lib.llama_vocab_bos(self.vocab))
         self.eos: int | None = _token(lib.llama_vocab_eos(self.vocab))
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(self.vocab)) and self.bos is not None
-        self._users = 0
-        self._unused = threading.Condition()
-        self._open = True
-        self._free = weakref.finalize(self, lib.llama_model_free, pointer)
-        self._free.atexit = False
-
-    # Keeping the memory while it is read ----------------------------------------------------------------
-
-    def __enter__(self) -> Self:
-        """Use the vocabulary: the memory stays until the matching exit.
-
-        Raises:
-            ClosedError: it is gone already.
-        """
-        with self._unused:
-            if not self._open:
-                raise ClosedError
-            self._users += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._unused:
-            self._users -= 1
-            if not self._users:
-                self._unused.notify_all()
-
-    def close(self) -> None:
-        """Free the memory, when the calls that read it have ended."""
-        with self._unused:
-            self._open = False
-            while self._users:
-                self._unused.wait()
-        self._free()
+        self._keep(weakref.finalize(self, lib.llama_model_free, pointer))
 
     # The vocabulary; called inside `with model` ------------------------------------------------------------
 

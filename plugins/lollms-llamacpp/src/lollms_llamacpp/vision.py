@@ -13,20 +13,18 @@ import ctypes
 import functools
 import importlib
 import os
-import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from lollms_core import BackendError, BackendUnavailable, ImageError
 from lollms_core.messages import Image
 from lollms_llamacpp.image_size import image_size
 from lollms_llamacpp.model_file import ModelFile, model_file, shard_of
-from lollms_llamacpp.native import ABORTED, Context, Model, StopFlag, library
+from lollms_llamacpp.native import ABORTED, Context, Kept, Model, StopFlag, library
 from lollms_llamacpp.options import LoadOptions
-from lollms_llamacpp.turns import ClosedError
 
 __all__ = ["ImageContext", "Piece", "Projector", "projector_beside", "projector_file", "sees"]
 
@@ -139,7 +137,7 @@ class Piece:
     owner: object = None
 
 
-class Projector:
+class Projector(Kept):
     """A projector in memory, for one model.
 
     Args:
@@ -182,42 +180,12 @@ class Projector:
             raise BackendError(f"llama.cpp cannot load the projector {path} for this model{cause}")
         self._pointer: int = pointer
         self._model = model
-        self._users = 0
-        self._unused = threading.Condition()
-        self._open = True
-        self._free = weakref.finalize(self, _free_projector, self._mtmd.mtmd_free, pointer, model, self._callback)
-        self._free.atexit = False
+        self._keep(weakref.finalize(self, _free_projector, self._mtmd.mtmd_free, pointer, model, self._callback))
 
     @property
     def sees(self) -> bool:
         """Whether it is one for images."""
         return bool(self._mtmd.mtmd_support_vision(self._pointer))
-
-    def __enter__(self) -> Self:
-        """Use it: the memory stays until the matching exit.
-
-        Raises:
-            ClosedError: it is gone already.
-        """
-        with self._unused:
-            if not self._open:
-                raise ClosedError
-            self._users += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._unused:
-            self._users -= 1
-            if not self._users:
-                self._unused.notify_all()
-
-    def close(self) -> None:
-        """Free the memory, when the calls that read it have ended."""
-        with self._unused:
-            self._open = False
-            while self._users:
-                self._unused.wait()
-        self._free()
 
     def pieces(self, image: Image) -> list[Piece]:
         """What `image` is in a prompt: vectors to come, and the model's own marks around them. From any thread.

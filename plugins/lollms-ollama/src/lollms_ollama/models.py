@@ -153,16 +153,13 @@ class OllamaModels(EventBinding):
         Raises:
             TypeError: `model_name` is no str.
         """
-        if not isinstance(model_name, str):
-            raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
-        try:
+
+        def load() -> None:
             self._asker.run(steps.load(model_name, self.defaults), self._limits_of(self.defaults), None)
-        except LollmsError as error:
-            self.last_error = str(error)
-            _log.warning("the binding %r cannot load %r: %s", self.binding_name, model_name, error)
+
+        if not self._tried(model_name, load):
             return False
         self._knowledge.forget(model_name)
-        self.last_error = None
         self.model_name = model_name
         if cancel:
             self.cancel()

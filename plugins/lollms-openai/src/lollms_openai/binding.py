@@ -377,19 +377,16 @@ class OpenAIBinding(EventBinding):
         Raises:
             TypeError: `model_name` is no str.
         """
-        if not isinstance(model_name, str):
-            raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
-        try:
+
+        def find() -> None:
             names = [str(model["model_name"]) for model in self._done(self._listed())]
             if not models.is_listed(model_name, names):
                 raise ModelNotFound(
                     f"{self._server.who} does not list the model {model_name!r}.{close_names(model_name, names)}"
                 )
-        except LollmsError as error:
-            self.last_error = str(error)
-            _log.warning("the binding %r cannot load %r: %s", self.binding_name, model_name, error)
+
+        if not self._tried(model_name, find):
             return False
-        self.last_error = None
         self.model_name = model_name
         return True
 
