@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lollms_core.errors import ProtocolError
@@ -128,15 +129,59 @@ def test_any_records_at_any_split(records: list[dict[str, object]], data: st.Dat
     assert [event.data for event in sse(pieces)[0]] == texts
 
 
-@given(st.binary(), st.data())
-def test_any_bytes_give_the_same_at_any_split(stream: bytes, data: st.DataObject) -> None:
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)))))
+# What makes a difference on the wire, so that random streams meet it often.
+PARTS = st.sampled_from(
+    [
+        *(b"\n", b"\r", b"\r\n", b"\n\n", b"\xef\xbb\xbf", b"\xef", b"\xbb\xbf", b" ", b"\t", b":", b"\0"),
+        *(
+            b"data:",
+            b"data: ",
+            b"data",
+            b"event: x",
+            b"event:",
+            b"id: 1",
+            b"id: \0",
+            b"error: e",
+            b"retry: 1",
+            b": ping",
+        ),
+        *(b"{}", b"[DONE]", b"xxxxxxxxxx", "\u00e9".encode(), "\U0001f600".encode(), "\u2028".encode()),
+        *(b"\xff", b"\xed\xa0\x80", b"\xc3", b"\xf0\x9f", b"\x80"),
+    ]
+)
+STREAMS = st.binary(max_size=60) | st.lists(PARTS, max_size=30).map(b"".join)
+
+
+def outcome(decoder: NdjsonDecoder | SseDecoder, pieces: Iterable[bytes]) -> list[object]:
+    """All records that come, and how it ends: what close gives, or the error's text."""
+    came: list[object] = []
+    try:
+        for piece in pieces:
+            came.extend(decoder.feed(piece))
+        came.append(("rest", decoder.close()))
+    except ProtocolError as error:
+        came.append(str(error))
+    return came
+
+
+@settings(max_examples=5000 if os.environ.get("LOLLMS_FAULTS") else 200, deadline=None)
+@given(STREAMS, st.lists(st.integers(0, 100)), st.sampled_from([4, 12, 16 * 1024 * 1024]))
+def test_any_bytes_give_the_same_at_any_split(stream: bytes, places: list[int], limit: int) -> None:
+    """The same records and the same error, in the same order; also one byte at a time."""
+    cuts = sorted({place for place in places if place < len(stream)})
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    for decode in (ndjson, sse):
-        results = []
-        for parts in ([stream], pieces):
-            try:
-                results.append(str(decode(parts)))
-            except ProtocolError:
-                results.append("ProtocolError")
-        assert results[0] == results[1]
+    for kind in NdjsonDecoder, SseDecoder:
+        whole = outcome(kind(max_bytes=limit), [stream])
+        assert outcome(kind(max_bytes=limit), pieces) == whole
+        assert outcome(kind(max_bytes=limit), [stream[n : n + 1] for n in range(len(stream))]) == whole
+
+
+def test_records_before_one_that_is_too_long_are_not_lost() -> None:
+    """Wherever the stream is cut."""
+    for pieces in every_cut(b"ok\n" + b"x" * 11 + b"\n"):
+        assert outcome(NdjsonDecoder(max_bytes=10), pieces) == ["ok", "the stream has a record of more than 10 bytes"]
+    for pieces in every_cut(b"data: ok\n\ndata: " + b"x" * 11 + b"\n"):
+        assert outcome(SseDecoder(max_bytes=10), pieces) == [
+            ServerSentEvent("ok"),
+            "the stream has a record of more than 10 bytes",
+        ]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import EightMethods, Events
 
+from lollms_core.capabilities import Capability
 from lollms_core.errors import ImageError
 from lollms_core.messages import (
     Image,
@@ -177,6 +181,127 @@ class TestImages:
         for source in (path, PNG + bytes(100), url):
             with pytest.raises(ImageError, match="larger than"):
                 load_image(source, max_bytes=50)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes, devices and links as POSIX has them")
+@pytest.mark.timeout(20, method="thread")
+class TestWhatIsNoImageFile:
+    """Nothing but a regular file is read, never more of it than the cap, and nothing is waited for."""
+
+    @pytest.mark.parametrize("linked", [False, True])
+    @pytest.mark.parametrize("what", ["pipe", "/dev/zero", "/dev/null", "folder", "socket", "terminal"])
+    def test_its_kind(self, what: str, linked: bool, tmp_path: Path) -> None:
+        path = tmp_path / "a.png"
+        opened: list[int] = []
+        if what == "pipe":
+            os.mkfifo(path)
+        elif what == "folder":
+            path.mkdir()
+        elif what == "socket":
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(path))
+        elif what == "terminal":
+            opened += os.openpty()
+            path = Path(os.ttyname(opened[1]))
+        else:
+            path = Path(what)
+        if linked:
+            link = tmp_path / "link.png"
+            link.symlink_to(path)
+            path = link
+        before = len(list(Path("/dev/fd").iterdir()))
+        try:
+            for source in (path, str(path), PathInBytes(path)):
+                with pytest.raises(ImageError, match=r"not a regular file|cannot read the image file"):
+                    load_image(source)  # type: ignore[arg-type]
+            assert len(list(Path("/dev/fd").iterdir())) == before
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def test_links_in_a_circle(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
+        with pytest.raises(ImageError, match="cannot read the image file"):
+            load_image(tmp_path / "a.png")
+
+    @pytest.mark.parametrize(("size", "fits"), [(99, True), (100, True), (101, False), (2**40, False)])
+    def test_its_size(self, size: int, fits: bool, tmp_path: Path) -> None:
+        """Of a file of a terabyte, too, no more is read than the cap."""
+        path = tmp_path / "a.png"
+        path.write_bytes(PNG)
+        os.truncate(path, size)
+        if fits:
+            image = load_image(path, max_bytes=100)
+            assert isinstance(image, Image)
+            assert len(image.data) == size
+        else:
+            with pytest.raises(ImageError, match="larger than the 100 bytes allowed for an image"):
+                load_image(path, max_bytes=100)
+
+    def test_one_that_grows_while_it_is_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its size is not asked for; what counts is what comes."""
+        path = tmp_path / "a.png"
+        path.write_bytes(PNG)
+        fstat = os.fstat
+
+        def grow(descriptor: int) -> os.stat_result:
+            status = fstat(descriptor)
+            with path.open("ab") as file:
+                file.write(bytes(1000))
+            return status
+
+        monkeypatch.setattr("lollms_core.messages.os.fstat", grow)
+        with pytest.raises(ImageError, match="larger than the 100 bytes"):
+            load_image(path, max_bytes=100)
+
+    def test_one_that_has_nothing_to_read_yet(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Some of the kernel's files count as regular and would block."""
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        path = tmp_path / "a.png"
+        path.write_bytes(PNG)
+        regular = path.stat()
+        monkeypatch.setattr("lollms_core.messages.os.open", lambda *_: reader)
+        monkeypatch.setattr("lollms_core.messages.os.fstat", lambda _: regular)
+        try:
+            with pytest.raises(ImageError, match="is not an image"):
+                load_image(path)
+        finally:
+            os.close(writer)
+
+    @pytest.mark.parametrize("ask", ["chat", "stream", "generate_text"])
+    def test_it_is_misuse_before_the_backend_is_asked(self, ask: str, tmp_path: Path) -> None:
+        class Sees(Events):
+            capabilities = Events.capabilities | {Capability.VISION}
+
+        os.mkfifo(tmp_path / "pipe.png")
+        for binding in (EightMethods(), Sees()):
+            with pytest.raises(ImageError, match="not a regular file"):
+                getattr(binding, ask)("x", images=[tmp_path / "pipe.png"])
+            assert getattr(binding, "calls", []) == getattr(binding, "requests", []) == []
+
+
+class PathInBytes:
+    """A path-like whose path is bytes, as the system has them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = os.fsencode(path)
+
+    def __fspath__(self) -> bytes:
+        return self._path
+
+
+def test_a_path_in_bytes_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    assert load_image(PathInBytes(tmp_path / "a.png")) == Image(PNG, "image/png")  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match="cannot read the image file /"):
+        load_image(PathInBytes(tmp_path / ("x" * 300)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("data", "mime"), [("text", "image/png"), (bytearray(PNG), "image/png"), (PNG, None)])
+def test_an_image_is_bytes_and_a_type(data: Any, mime: Any) -> None:
+    with pytest.raises(TypeError, match="an Image is made of bytes and a str such as image/png"):
+        Image(data, mime)
 
 
 def test_images_in_parts_are_read() -> None:

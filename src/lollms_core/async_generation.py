@@ -22,13 +22,15 @@ async def apush(
 ) -> Completion:
     """The async twin of :func:`~lollms_core.generation.push`."""
     pushed = Pushed(generation, sink)
+    wait = CancellableWait(generation.request)
+    generation.alarm = _alarm_in_loop
     try:
         again = True
         while again:
             try:
                 answer = generation.begin()
                 if answer is None:
-                    await produce(generation.request, pushed.emit)
+                    await wait.result(produce(generation.request, pushed.emit))
                 else:
                     pushed.emit_all(answer)
                 pushed.settle()
@@ -36,6 +38,7 @@ async def apush(
             except Exception as exc:
                 again = pushed.failed(exc)
     finally:
+        wait.forget()
         generation.close()
     return generation.completion
 
@@ -45,6 +48,7 @@ async def apull(
 ) -> AsyncIterator[Event]:
     """The caller's events of a backend that we iterate asynchronously."""
     wait = CancellableWait(generation.request)
+    generation.alarm = _alarm_in_loop
     try:
         again = True
         while again:
@@ -52,6 +56,8 @@ async def apull(
                 answer = generation.begin()
                 if answer is not None:
                     for event in answer:
+                        if generation.stopped():
+                            break
                         for out in generation.feed(event):
                             yield out
                 elif not generation.stopped():
@@ -69,6 +75,11 @@ async def apull(
     finally:
         wait.forget()
         generation.close()
+
+
+def _alarm_in_loop(seconds: float, ring: Callable[[], object]) -> Callable[[], None]:
+    """An alarm for a request that one event loop works on; see :data:`~lollms_core.alarm.Alarm`."""
+    return asyncio.get_running_loop().call_later(seconds, ring).cancel
 
 
 async def _aclose(events: Any) -> None:

@@ -34,13 +34,10 @@ class _Lines:
         self._tail_bytes = 0
         self._after_cr = False
         self._start: bytes | None = b""  # what has come of the first three bytes; None when that is settled
+        self._too_long = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that `data` ends.
-
-        Raises:
-            ProtocolError: a line is longer than the limit.
-        """
+        """The lines that `data` ends, up to one that is longer than the limit; :meth:`check` tells of that."""
         if self._start is not None:
             data = self._start + data
             if len(data) < len(_BOM) and _BOM.startswith(data):
@@ -69,8 +66,17 @@ class _Lines:
         if self._tail_bytes > self._max_bytes or (
             len(data) > self._max_bytes or (lines and len(lines[0]) > self._max_bytes)
         ):
-            self._check([*lines, b"".join(self._tail)])
+            return self._within_limit(lines)
         return lines
+
+    def check(self) -> None:
+        """To be called once the lines are used, so that the same records come before the error at every split.
+
+        Raises:
+            ProtocolError: a line is longer than the limit.
+        """
+        if self._too_long:
+            raise ProtocolError(f"the stream has a record of more than {self._max_bytes} bytes")
 
     def close(self) -> bytes:
         """What stands after the last line's end."""
@@ -79,9 +85,13 @@ class _Lines:
         self._start = None
         return rest
 
-    def _check(self, lines: list[bytes]) -> None:
-        if max(map(len, lines)) > self._max_bytes:
-            raise ProtocolError(f"the stream has a record of more than {self._max_bytes} bytes")
+    def _within_limit(self, lines: list[bytes]) -> list[bytes]:
+        for number, line in enumerate(lines):
+            if len(line) > self._max_bytes:
+                self._too_long = True
+                return lines[:number]
+        self._too_long = self._tail_bytes > self._max_bytes
+        return lines
 
 
 def _text(data: bytes) -> str:
@@ -109,8 +119,13 @@ class NdjsonDecoder:
         Raises:
             ProtocolError: a record is too long or no UTF-8.
         """
-        lines = self._lines.feed(data)
-        return (_text(line) for line in lines if line and not line.isspace())
+        return self._records(self._lines.feed(data))
+
+    def _records(self, lines: list[bytes]) -> Iterator[str]:
+        for line in lines:
+            if line and not line.isspace():
+                yield _text(line)
+        self._lines.check()
 
     def close(self) -> str | None:
         """The record after the last line's end, None if there is none; it may be cut off anywhere.
@@ -180,6 +195,7 @@ class SseDecoder:
                 error = self._other_field(line)
                 if error is not None:
                     yield error
+        self._lines.check()
 
     def close(self) -> ServerSentEvent | None:
         """The event that lacks its empty line, None if there is none; it may be cut off anywhere.

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from lollms_core.alarm import Alarm, alarm_in_thread
+from lollms_core.discovery.reports import message_of
 from lollms_core.errors import BackendError, BackendTimeout, InvalidOutput, LollmsError, StreamInterrupted
 from lollms_core.events import (
     Completion,
@@ -48,7 +50,7 @@ def as_backend_error(exc: Exception) -> Exception:
     """`exc` if it is one of ours, else a BackendError that it caused."""
     if isinstance(exc, LollmsError):
         return exc
-    error = BackendError(f"{type(exc).__name__}: {exc}")
+    error = BackendError(f"{type(exc).__name__}: {message_of(exc)}")
     error.__cause__ = exc
     return error
 
@@ -63,6 +65,9 @@ class Generation:
         live: whether events reach the caller as they come; then the first one rules out a retry.
         translate: turns what the backend raised into what the caller gets.
         on_end: called once, last.
+
+    Attributes:
+        alarm: how it is woken at its deadline; a driver may set another before :meth:`begin`.
     """
 
     def __init__(
@@ -89,7 +94,11 @@ class Generation:
         self._ruling: Exception | None = None  # our own verdict on the answer, cancelled or not
         self._retries = 0
         self._started = 0.0
-        self._until: float | None = None
+        self.alarm: Alarm = alarm_in_thread
+        self._silence: Callable[[], None] | None = None  # takes back what rings at the deadline
+        self._limit: float | None = None  # the deadline in seconds, and when it comes
+        self._until = 0.0
+        self._late = False  # it was the deadline that cancelled the request
         self._total: float | None = None
         self._reset()
 
@@ -119,7 +128,9 @@ class Generation:
             self._begun = True
             self._started = time.perf_counter()
             if self.request.deadline is not None:
-                self._until = self._started + self.request.deadline
+                self._limit = self.request.deadline
+                self._until = self._started + self._limit
+                self._silence = self.alarm(self._limit, self._ring)
             self._chain = self._begins(self.request)
             if self._chain is not None:
                 self.request, self._answer = self._chain.on_request(self.request)
@@ -136,9 +147,8 @@ class Generation:
             raise self._ruled(TypeError(f"a binding must yield events, not {type(event).__name__}"))
         if isinstance(event, Finish):
             self._backend_finish = event
-        if self._until is not None and time.perf_counter() > self._until:
-            late = BackendTimeout(f"the answer took longer than the deadline of {self.request.deadline:g} s")
-            raise self._ruled(late)
+        if self._limit is not None and time.perf_counter() > self._until:
+            raise self._ruled(self._too_late())
         if self._thinking is None:
             return self._pass(event)
         return [passed for part in self._without_tags(event) for passed in self._pass(part)]
@@ -170,6 +180,20 @@ class Generation:
             self._delivered = True
         return events
 
+    def _ring(self) -> None:
+        """The deadline has come, in whatever thread: the backend is told as when the caller cancels."""
+        if not self.request.cancelled:
+            self._late = True
+            self.request.control.cancel()
+
+    def _too_late(self, cause: Exception | None = None) -> BackendTimeout:
+        """What the caller gets; a binding that says it itself, because it was told, can name its host."""
+        if isinstance(cause, BackendTimeout):
+            return cause
+        late = BackendTimeout(f"the answer took longer than the deadline of {self._limit:g} s")
+        late.__cause__ = cause
+        return late
+
     def _ruled(self, verdict: Exception) -> Exception:
         self._ruling = verdict
         return verdict
@@ -179,13 +203,17 @@ class Generation:
 
         Raises:
             StreamInterrupted: it never said that the answer is complete, and nobody cancelled.
+            BackendTimeout: it stopped because the deadline has come.
             InvalidOutput: the answer is not what ``response_format`` or ``tool_choice`` asked for.
         """
-        if self._backend_finish is None and not self.request.cancelled:
-            raise StreamInterrupted("the backend's answer ended without its end marker")
         request = self.request
+        cancelled = request.cancelled  # looked at once: it may be set at any moment
+        if self._late:
+            raise self._ruled(self._too_late())
+        if self._backend_finish is None and not cancelled:
+            raise StreamInterrupted("the backend's answer ended without its end marker")
         demands = request.response_format is not None or request.tool_choice is not None
-        if demands and not request.cancelled:
+        if demands and not cancelled:
             self._judge(self.completion)
         self._end(None)
 
@@ -221,6 +249,8 @@ class Generation:
         """
         if self.ended:
             raise exc
+        if self._late and exc is not self._ruling:
+            exc = self._ruled(self._too_late(exc))
         if self.request.cancelled and exc is not self._ruling:
             # What breaks because the caller ended the request is no error of the backend's.
             self._end(None)
@@ -255,14 +285,18 @@ class Generation:
         """The caller has left; nothing if the generation has ended already."""
         if not self.ended:
             self.request.control.cancel()
+            self._late = False  # who left does not hear of it
             self._end(None)
 
     def _end(self, error: BaseException | None) -> None:
         if self.ended:
             return
         self.ended = True
+        if self._silence is not None:
+            self._silence()
         self._keep_held_back()
-        if self._reason is None and self.request.cancelled:
+        # One that is late only now has its whole answer, or its error.
+        if self._reason is None and self.request.cancelled and not self._late:
             self._reason = "cancelled"
         if self._begun:
             self._total = time.perf_counter() - self._started

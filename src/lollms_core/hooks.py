@@ -51,6 +51,7 @@ class _Implementation:
     plugin: object
     origin: str
     order: tuple[int, int]
+    required: bool
 
 
 _EMPTY: Mapping[str, tuple[_Implementation, ...]] = MappingProxyType(
@@ -69,6 +70,7 @@ class Hooks:
         self._loading = threading.Lock()
         self._loaded: Sequence[Declared] | None = None
         self._from_entry_points: dict[Declared, object] = {}
+        self._failures: dict[Declared, str] = {}
         self._told: set[tuple[int, type[BaseException]]] = set()
 
     # Registering ----------------------------------------------------------------------------------------
@@ -88,7 +90,10 @@ class Hooks:
             self._set([*self._all(), *self._add(plugin, origin)])
 
     def load(self, declared: Sequence[Declared]) -> None:
-        """Import and register what distributions declare; once for one `declared`, each guarded by itself."""
+        """Import and register what distributions declare; once for one `declared`, each guarded by itself.
+
+        One that fails is left out, with a warning; :meth:`lacking` tells whether the operator requires it.
+        """
         if self._loaded is declared:
             return
         if not declared and not self._from_entry_points:
@@ -100,7 +105,8 @@ class Hooks:
             # Those that are being imported at this moment, and create a binding meanwhile, come the next time.
             ready = [entry for entry in declared if not being_imported(entry.module)]
             known = self._from_entry_points
-            imported = {entry: known[entry] if entry in known else _imported(entry) for entry in ready}
+            self._failures.clear()
+            imported = {entry: known[entry] if entry in known else self._imported(entry) for entry in ready}
             with self._lock:
                 self._replace({entry: plugin for entry, plugin in imported.items() if plugin is not None})
                 if len(ready) == len(declared):
@@ -114,15 +120,44 @@ class Hooks:
         for entry, plugin in wanted.items():
             if entry not in self._from_entry_points:
                 try:
-                    implementations += self._add(plugin, entry.origin)
-                except (Exception, SystemExit) as exc:  # noqa: BLE001 - one distribution's fault is its own
-                    _log.warning("the hooks of %s (%s) are left out: %s", entry.origin, entry.name, one_line(exc))
+                    implementations += self._add(plugin, entry.origin, required=entry.required)
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as exc:  # noqa: BLE001 - one distribution's fault is its own
+                    self._left_out(entry, "are left out", exc)
                 else:
                     self._from_entry_points[entry] = plugin
         # In one step, so that no request slips between an old guard and the new one.
         self._set(implementations)
 
-    def _add(self, plugin: object, origin: str) -> list[_Implementation]:
+    def lacking(self, declared: Sequence[Declared]) -> list[str]:
+        """Of each hook in `declared` that the operator requires and that is not in force, one line on why."""
+        return [
+            self._failures.get(entry, f"the hooks of {entry.origin} ({entry.name}) are still being imported")
+            for entry in declared
+            if entry.required and entry not in self._from_entry_points
+        ]
+
+    def _imported(self, entry: Declared) -> object:
+        """What the entry point names, None (and a report) if that fails."""
+
+        def use(module: str) -> Any:
+            return reduce(getattr, (entry.attribute or "").split(".") if entry.attribute else (), _import(module))
+
+        try:
+            return undone_if_it_fails(entry.module, use)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - one distribution's fault is its own
+            self._left_out(entry, "cannot be imported", exc)
+            return None
+
+    def _left_out(self, entry: Declared, how: str, exc: BaseException) -> None:
+        line = f"the hooks of {entry.origin} ({entry.name}) {how}: {one_line(exc)}"
+        self._failures[entry] = line
+        _log.warning("%s", line)
+
+    def _add(self, plugin: object, origin: str, *, required: bool = False) -> list[_Implementation]:
         manager = self._manager()
         _check(manager, plugin)
         number = next(self._numbers)
@@ -132,7 +167,7 @@ class Hooks:
             raise ValueError(f"{origin} is registered already") from None
         except Exception as exc:  # pluggy's PluginValidationError, which only pluggy's users should know
             raise TypeError(f"{origin}: {' '.join(str(exc).split())}") from exc
-        return _implementations_of(manager, plugin, origin, number)
+        return _implementations_of(manager, plugin, origin, number, required=required)
 
     def _all(self) -> Iterable[_Implementation]:
         return itertools.chain(*self._implementations.values())
@@ -167,7 +202,7 @@ class Hooks:
             for item in self._implementations[BEFORE_CREATE]:
                 try:
                     merged.update(self._changes(item, name, merged))
-                except (Exception, SystemExit) as exc:  # noqa: BLE001 - a hook must not break what it hangs on
+                except BaseException as exc:  # noqa: BLE001 - a hook must not break what it hangs on
                     self._failed(item, exc, secrets_in(merged))
         except BaseException as exc:
             hide_in(exc, secrets_in(merged))
@@ -196,7 +231,7 @@ class Hooks:
         for item in self._implementations[AFTER_CREATE]:
             try:
                 self._call(item, {"name": name, "binding": binding})
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - a hook must not break what it hangs on
+            except BaseException as exc:  # noqa: BLE001 - a hook must not break what it hangs on
                 self._failed(item, exc, secrets)
 
     def middlewares(self, name: str, request: GenerationRequest | EmbedRequest) -> Sequence[Attached]:
@@ -218,10 +253,10 @@ class Hooks:
                     continue
                 if not _is_middleware(middleware):
                     raise TypeError(f"it returned {_shown(middleware)}, not a Middleware or None")
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - a hook must not break what it hangs on
+            except BaseException as exc:  # noqa: BLE001 - a hook must not break what it hangs on
                 self._failed(item, exc)
             else:
-                attached.append(Attached(middleware, item.origin))
+                attached.append(Attached(middleware, item.origin, item.required))
         return attached
 
     @property
@@ -239,10 +274,12 @@ class Hooks:
         return item.function(*(given[parameter] for parameter in item.parameters))
 
     def _failed(self, item: _Implementation, exc: BaseException, secrets: Secrets = NO_SECRETS) -> None:
-        if isinstance(exc, Refused):
+        if isinstance(exc, (Refused, KeyboardInterrupt)):
             raise exc
+        from lollms_core.middleware import is_required
+
         line = one_line(exc, secrets)
-        if getattr(item.plugin, "required", False):
+        if item.required or is_required(item.plugin):
             raise Refused(f"refused, because a required hook failed: {item.hook} of {item.origin}: {line}") from exc
         # Told once: a hook that fails at every request would fill the log.
         told = (id(item), type(exc))
@@ -290,7 +327,7 @@ def _check(manager: pluggy.PluginManager, plugin: object) -> None:
 
 
 def _implementations_of(
-    manager: pluggy.PluginManager, plugin: object, origin: str, number: int
+    manager: pluggy.PluginManager, plugin: object, origin: str, number: int, *, required: bool
 ) -> list[_Implementation]:
     return [
         _Implementation(
@@ -300,24 +337,12 @@ def _implementations_of(
             plugin=plugin,
             origin=origin,
             order=(0 if found.tryfirst else 2 if found.trylast else 1, number),
+            required=required,
         )
         for caller in manager.get_hookcallers(plugin) or ()
         for found in caller.get_hookimpls()
         if found.plugin is plugin and caller.name in _EMPTY
     ]
-
-
-def _imported(entry: Declared) -> object:
-    """What the entry point names, None (and a report) if that fails."""
-
-    def use(module: str) -> Any:
-        return reduce(getattr, (entry.attribute or "").split(".") if entry.attribute else (), _import(module))
-
-    try:
-        return undone_if_it_fails(entry.module, use)
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - one distribution's fault is its own
-        _log.warning("the hooks of %s (%s) cannot be imported: %s", entry.origin, entry.name, one_line(exc))
-        return None
 
 
 def _import(module: str) -> Any:

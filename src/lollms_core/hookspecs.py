@@ -12,7 +12,8 @@ An implementation is marked with :data:`hookimpl`, and stands in a module or in 
 A distribution names it in the entry-point group ``lollms.hooks``; an application gives it to the manager's
 ``hooks=`` or ``register_hook``. Implementations are called one by one: those marked ``tryfirst``, then in the
 order of registration, then those marked ``trylast``. One that fails is reported with its origin and breaks
-nothing else; one whose object has a true attribute ``required`` fails closed; a raised
+nothing else; one whose object has a true attribute ``required`` fails closed, and so does one that the operator
+names in ``LOLLMS_REQUIRED_HOOKS``, without which no binding is created; a raised
 :class:`~lollms_core.errors.Refused` is obeyed.
 """
 

@@ -14,7 +14,7 @@ from lollms_core.discovery.importing import one_at_a_time
 from lollms_core.discovery.lists import Lists
 from lollms_core.discovery.records import BindingRecord
 from lollms_core.discovery.reports import NO_SECRETS, Secrets, bounded, hide_in, one_line, scrub, secrets_in
-from lollms_core.errors import BindingBlocked, BindingLoadError, BindingNotFound, LollmsError, close_names
+from lollms_core.errors import BindingBlocked, BindingLoadError, BindingNotFound, LollmsError, Refused, close_names
 from lollms_core.hooks import BindingHooks, Hooks
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _OWN_WORDS = (BindingNotFound, BindingBlocked, BindingLoadError)
 class LollmsLLMBindingManager:
     """Bindings by name: those that are installed, then the folders of a directory.
 
-    Making one reads nothing but two environment variables; the first listing or creating looks at what
+    Making one reads nothing but three environment variables; the first listing or creating looks at what
     is installed. A binding's class is imported when it is first used.
 
     Args:
@@ -40,6 +40,9 @@ class LollmsLLMBindingManager:
         hooks: objects or modules with hook implementations; see :mod:`lollms_core.hookspecs`.
         allow: the only distributions or names that may be used; None takes ``LOLLMS_PLUGINS``.
         deny: distributions or names that may not; None takes ``LOLLMS_DISABLE_PLUGINS``.
+        required_hooks: distributions, or names of entry points in the group ``lollms.hooks``, without which no
+            binding is created, and which fail closed; None takes ``LOLLMS_REQUIRED_HOOKS``. A hook that cannot
+            even be imported cannot say itself that it was meant as a guard.
 
     Attributes:
         available_bindings: the classes that are loaded so far, by name.
@@ -57,15 +60,16 @@ class LollmsLLMBindingManager:
         hooks: Iterable[object] = (),
         allow: str | Iterable[str] | None = None,
         deny: str | Iterable[str] | None = None,
+        required_hooks: str | Iterable[str] | None = None,
     ) -> None:
         self.llm_bindings_dir = Path(llm_bindings_dir)
         self.entry_point_group = entry_point_group
         self.available_bindings: dict[str, type[LollmsLLMBinding]] = {}
         self.errors: dict[str, str] = {}
-        self._given_lists = (
-            allow if allow is None or isinstance(allow, str) else tuple(allow),
-            deny if deny is None or isinstance(deny, str) else tuple(deny),
-        )
+        self._given_lists = [
+            given if given is None or isinstance(given, str) else tuple(given)
+            for given in (allow, deny, required_hooks)
+        ]
         self._lists = Lists.read(*self._given_lists)
         self._hooks = Hooks()
         for hook in hooks:
@@ -141,7 +145,7 @@ class LollmsLLMBindingManager:
             BindingNotFound: there is none of that name; the text has close names or the pip command.
             BindingBlocked: the operator's lists or the state of its folder forbid it.
             BindingLoadError: it could not be imported, or its constructor failed (``__cause__``).
-            Refused: a hook refused it.
+            Refused: a hook refused it, or one that the operator requires is not in force.
             LollmsError, TypeError, ValueError: what its constructor says of its arguments.
         """
         try:
@@ -205,7 +209,11 @@ class LollmsLLMBindingManager:
         if cls is None or name not in self.available_bindings:
             cls = self._loaded(catalog, name, candidate)
         hooks = self._hooks
-        hooks.load(catalog.hooks)
+        hooks.load(catalog.hooks.usable)
+        if self._lists.required_hooks and (lacking := [*catalog.hooks.lacking, *hooks.lacking(catalog.hooks.usable)]):
+            raise Refused(
+                f"the binding {name!r} is not created, because a required hook is not in force: {'; '.join(lacking)}"
+            )
         arguments = hooks.before_create(name, kwargs) if hooks.any_for_creation else dict(kwargs)
         try:
             binding = _constructed(cls, candidate, arguments)
@@ -226,7 +234,9 @@ class LollmsLLMBindingManager:
             # Nobody gets this one, so nobody else would close it.
             try:
                 binding.close()
-            except Exception as exc:  # noqa: BLE001 - what refused it is what its caller must hear of
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:  # noqa: BLE001 - what refused it is what its caller must hear of
                 _log.warning("closing the refused binding %r failed: %s", name, one_line(exc, secrets))
             raise
 
@@ -248,7 +258,10 @@ def _constructed(cls: type[LollmsLLMBinding], candidate: Candidate, arguments: d
         binding = cls(**arguments)
     except (LollmsError, TypeError, ValueError):
         raise  # these say in their own words what is wrong with the arguments
-    except (Exception, SystemExit) as exc:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
+        # Whatever it is called (GeneratorExit, CancelledError, ...): nothing but Ctrl-C comes from outside here.
         line = one_line(exc, secrets_in(arguments))
         raise BindingLoadError(
             f"the binding {candidate.record.name!r} ({origin}) could not be created: {line}"

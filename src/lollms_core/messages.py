@@ -176,7 +176,7 @@ def _check_message(index: int, message: object) -> Message:
     if not isinstance(message, Mapping):
         raise TypeError(f"{where} must be a dict, not {type(message).__name__}")
     role = message.get("role")
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise ValueError(f"{where} has the role {role!r}; known roles are {', '.join(sorted(_ROLES))}")
     content = message.get("content")
     if content is None and not message.get("tool_calls"):
@@ -195,10 +195,23 @@ def _check_message(index: int, message: object) -> Message:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image in memory; ``mime`` as in ``image/png``."""
+    """One image in memory; ``mime`` as in ``image/png``.
+
+    Raises:
+        TypeError: the data is not bytes, or the mime type not a str.
+    """
 
     data: bytes
     mime: str
+
+    def __post_init__(self) -> None:
+        data: object = self.data
+        mime: object = self.mime
+        if not (isinstance(data, bytes) and isinstance(mime, str)):
+            raise TypeError(
+                f"an Image is made of bytes and a str such as image/png, not of {type(data).__name__} "
+                f"and {type(mime).__name__}"
+            )
 
     def __repr__(self) -> str:
         return f"Image({len(self.data)} bytes, {self.mime})"
@@ -234,16 +247,22 @@ def load_image(source: ImageSource, *, max_bytes: int = MAX_IMAGE_BYTES) -> Imag
         return source
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"an image is a path, a data: or http(s) URL, bytes or Image, not {type(source).__name__}")
-    return _identified(_read_regular_file(os.fspath(source), max_bytes), f"the file {os.fspath(source)}", max_bytes)
+    path = os.fsdecode(source)
+    return _identified(_read_regular_file(path, max_bytes), f"the file {path}", max_bytes)
+
+
+# Non-blocking, so that opening a FIFO cannot hang before it is seen to be no regular file; and a terminal that is
+# opened by mistake must not become the process's own.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
 
 def _read_regular_file(path: str, max_bytes: int) -> bytes:
+    """The file's first `max_bytes` + 1 bytes at most, whatever size it has or grows to."""
     import stat
 
     shown = path if len(path) <= 200 else path[:200] + "..."
     try:
-        # Non-blocking, so that opening a FIFO cannot hang before it is seen to be no regular file.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(path, _FLAGS)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageError(f"cannot read the image file {shown}: {reason}") from error
@@ -251,7 +270,8 @@ def _read_regular_file(path: str, max_bytes: int) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ImageError(f"the image {shown} is not a regular file")
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(max_bytes + 1)
+            # None where there is nothing to read yet, as with some of the kernel's files, which count as regular.
+            return file.read(max_bytes + 1) or b""
     except OSError as error:
         raise ImageError(f"cannot read the image file {shown}: {error.strerror}") from error
     finally:

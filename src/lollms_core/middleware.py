@@ -2,8 +2,9 @@
 
 A :class:`Middleware` is push-style and does no I/O, so that one object serves sync and async. A
 :class:`Chain` calls the middlewares of one request, one by one: one that fails is reported and left out
-of this request. Two exceptions: a raised :class:`~lollms_core.errors.Refused` is obeyed, and one that
-is ``required`` fails closed.
+of this request. Three exceptions: a raised :class:`~lollms_core.errors.Refused` is obeyed, one that
+is ``required`` fails closed, and Ctrl-C goes through to the user. Nothing else does, whatever its base
+class: a middleware runs between two steps of the caller's, where nothing from outside can be raised in it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from itertools import islice
 from numbers import Real
 from typing import Any, NoReturn, TypeVar
 
+from lollms_core.discovery.reports import one_line
 from lollms_core.errors import LollmsError, Refused
 from lollms_core.events import Completion, Event
 from lollms_core.request import EmbedRequest, GenerationRequest
 
-__all__ = ["Attached", "Chain", "Middleware", "Retry"]
+__all__ = ["Attached", "Chain", "Middleware", "Retry", "is_required"]
 
 _log = logging.getLogger(__name__)
 _R = TypeVar("_R", GenerationRequest, EmbedRequest)
@@ -74,10 +76,21 @@ class Middleware:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A middleware and who supplied it, for reports."""
+    """A middleware, who supplied it (for reports), and whether the operator requires it, whatever it says itself."""
 
     middleware: Middleware
     origin: str
+    required: bool = False
+
+
+def is_required(hook: object) -> bool:
+    """Whether a hook or a middleware calls itself ``required``; one that fails even at that is taken for a guard."""
+    try:
+        return bool(getattr(hook, "required", False))  # any object with the right methods may serve
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return True
 
 
 class Chain:
@@ -104,7 +117,7 @@ class Chain:
                     return request, _checked_answer(request, result)
                 if type(result) is not type(request):
                     raise TypeError(f"on_request returned a {type(result).__name__} for a {type(request).__name__}")
-            except (Exception, SystemExit) as exc:
+            except BaseException as exc:
                 self._left_out(place, "on_request", exc)
                 continue
             # A request that was built anew must still hear of the caller's cancel.
@@ -119,19 +132,13 @@ class Chain:
         """
         events: Sequence[Event] = (event,)
         if self._watchers is None:
-            self._watchers = [
-                (place, watcher)
-                for place in self._inside_out()
-                # The inherited method passes everything on, so it need not be called for each event.
-                if getattr(watcher := self._entered[place].middleware.on_event, "__func__", None)
-                is not Middleware.on_event
-            ]
+            self._watchers = [watcher for place in self._inside_out() if (watcher := self._watcher(place))]
         for place, on_event in self._watchers:
             passed: list[Event] = []
             for number, inner in enumerate(events):
                 try:
                     passed += _checked_events(on_event(inner))
-                except (Exception, SystemExit) as exc:
+                except BaseException as exc:
                     self._left_out(place, "on_event", exc)
                     passed += events[number:]
                     break
@@ -149,7 +156,7 @@ class Chain:
                 verdict = self._entered[place].middleware.on_error(error)
                 if not (verdict is None or isinstance(verdict, (Retry, LollmsError))):
                     raise TypeError(f"on_error returned a {type(verdict).__name__}")
-            except (Exception, SystemExit) as exc:
+            except BaseException as exc:
                 self._left_out(place, "on_error", exc)
                 continue
             if isinstance(verdict, Retry):
@@ -162,13 +169,29 @@ class Chain:
         return error
 
     def on_finish(self, completion: Completion | None, error: BaseException | None) -> None:
-        """Tell all that the request has reached; nothing that they raise gets out."""
-        for attached in reversed(self._entered):
+        """Tell all that the request has reached; of what they raise, Ctrl-C alone gets out, once all are told."""
+        entered, self._entered, self._waiting = self._entered, [], []
+        interrupt: KeyboardInterrupt | None = None
+        for attached in reversed(entered):
             try:
                 attached.middleware.on_finish(completion, error)
-            except (Exception, SystemExit) as exc:
+            except KeyboardInterrupt as exc:
+                interrupt = exc
+            except BaseException as exc:
                 _report(attached, "on_finish", exc)
-        self._entered, self._waiting = [], []
+        if interrupt is not None:
+            raise interrupt
+
+    def _watcher(self, place: int) -> tuple[int, Callable[[Event], Iterable[Event]]] | None:
+        """The on_event of a middleware, None if it need not be called: the inherited one passes everything on."""
+        try:
+            on_event = self._entered[place].middleware.on_event
+            if getattr(on_event, "__func__", None) is Middleware.on_event:
+                return None
+        except BaseException as exc:
+            self._left_out(place, "on_event", exc)
+            return None
+        return place, on_event
 
     def _inside_out(self) -> list[int]:
         return [place for place in reversed(range(len(self._entered))) if place not in self._failed]
@@ -177,9 +200,9 @@ class Chain:
         attached = self._entered[place]
         self._failed.add(place)
         self._watchers = None
-        if isinstance(exc, Refused):
+        if isinstance(exc, (Refused, KeyboardInterrupt)):
             raise exc
-        if getattr(attached.middleware, "required", False):  # any object with the four methods may serve
+        if attached.required or is_required(attached.middleware):
             _fail_closed(attached, method, exc)
         _report(attached, method, exc)
 
@@ -187,18 +210,17 @@ class Chain:
 def _fail_closed(attached: Attached, method: str, exc: BaseException) -> NoReturn:
     raise Refused(
         f"the request was refused because a required guard failed: {method} of "
-        f"{type(attached.middleware).__name__} ({attached.origin}) raised {type(exc).__name__}: {exc}"
+        f"{type(attached.middleware).__name__} ({attached.origin}) raised {one_line(exc)}"
     ) from exc
 
 
 def _report(attached: Attached, method: str, exc: BaseException) -> None:
     _log.warning(
-        "%s of the middleware %s (%s) failed and is left out of this request: %s: %s",
+        "%s of the middleware %s (%s) failed and is left out of this request: %s",
         method,
         type(attached.middleware).__name__,
         attached.origin,
-        type(exc).__name__,
-        exc,
+        one_line(exc),
         exc_info=exc if _log.isEnabledFor(logging.DEBUG) else None,
     )
 

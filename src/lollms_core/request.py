@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from lollms_core.control import Control
-from lollms_core.errors import UnsupportedParameter, close_names
+from lollms_core.discovery.reports import bounded, message_of
+from lollms_core.errors import LollmsError, UnsupportedParameter, close_names
 from lollms_core.messages import ImageSource, Message, check_messages
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class GenerationRequest(_Controlled):
         tool_choice: "auto", "none", "required", or the one tool that must be called (its name will do).
         response_format: what the answer must be: a JSON schema, a dataclass, a TypedDict or a pydantic model.
         timeout: seconds without a sign of life.
-        deadline: seconds in total.
+        deadline: seconds in total; what has come by then is in the BackendTimeout's ``partial``.
         cache_prompt: whether the backend may reuse an earlier prompt's work.
         metadata: the caller's own data; hooks see it, backends don't.
         backend_options: sent to the backend unchecked.
@@ -125,9 +126,11 @@ class GenerationRequest(_Controlled):
         for name, check in _CHECKS.items():
             value = getattr(self, name)
             if value is not None:
-                checked = check(name, value)
+                checked = _check(name, check, value)
                 if checked is not value:
                     object.__setattr__(self, name, checked)
+            elif name in _EMPTY:
+                object.__setattr__(self, name, _EMPTY[name])
 
     def replace(self, **changes: Any) -> Self:
         """This request with some fields changed; it stays the same request for cancelling.
@@ -180,15 +183,10 @@ class EmbedRequest(_Controlled):
     control: Control = field(default_factory=Control, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        texts = _sequence("texts", self.texts)
-        for text in texts:
-            _text("a text to embed", text)
-        object.__setattr__(self, "texts", texts)
-        if self.model is not None:
-            _text("model", self.model)
-        if self.dimensions is not None:
-            _whole(1)("dimensions", self.dimensions)
-        object.__setattr__(self, "options", _mapping("options", self.options))
+        for name, check in _EMBED_CHECKS.items():
+            value = getattr(self, name)
+            if value is not None or name not in ("model", "dimensions"):
+                object.__setattr__(self, name, _check(name, check, value))
 
     def replace(self, **changes: Any) -> Self:
         """This request with some fields changed; it stays the same request for cancelling."""
@@ -202,6 +200,32 @@ class EmbedRequest(_Controlled):
 
 _Check = Callable[[str, Any], Any]
 
+_MAX_SHOWN = 100  # characters of a value in a message
+
+
+def _check(name: str, check: _Check, value: Any) -> Any:
+    """``check(name, value)``; whatever the methods of `value` itself raise becomes one sentence about `name`."""
+    try:
+        return check(name, value)
+    except LollmsError:
+        raise
+    except Exception as exc:
+        said = message_of(exc)
+        line = bounded(" ".join(said.split()))
+        kind = ValueError if isinstance(exc, ValueError) else TypeError
+        if isinstance(exc, kind) and said == line and name in said:
+            raise
+        raise kind(f"{name}: {line or type(exc).__name__}") from exc
+
+
+def _shown(value: Any) -> str:
+    """`value` for a message: bounded, and without a ``__repr__`` that fails."""
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 - its type says enough
+        return f"a value of type {type(value).__name__}"
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
+
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
@@ -211,17 +235,17 @@ def _text(name: str, value: Any) -> str:
 
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
+        raise TypeError(f"{name} must be True or False, not {_shown(value)}")
     return value
 
 
 def _whole(low: int) -> _Check:
     def check(name: str, value: Any) -> int:
         if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name} must be a whole number, not {value!r}")
+            raise TypeError(f"{name} must be a whole number, not {_shown(value)}")
         number = index(value)
         if number < low:
-            raise ValueError(f"{name} must be at least {low}, not {number}")
+            raise ValueError(f"{name} must be at least {low}, not {_shown(number)}")
         return number
 
     return check
@@ -230,8 +254,11 @@ def _whole(low: int) -> _Check:
 def _number(low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> _Check:
     def check(name: str, value: Any) -> float:
         if isinstance(value, bool) or not hasattr(value, "__float__"):
-            raise TypeError(f"{name} must be a number, not {value!r}")
-        number = float(value)
+            raise TypeError(f"{name} must be a number, not {_shown(value)}")
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ValueError(f"{name} must be a finite number, not one too large for a float") from None
         if not math.isfinite(number):
             raise ValueError(f"{name} must be a finite number, not {number}")
         if number < low or (above and number == low):
@@ -252,7 +279,7 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
 def _logit_bias(name: str, value: Any) -> Mapping[Any, float]:
     biases = _mapping(name, value)
     for token, bias in biases.items():
-        _number()(f"{name}[{token!r}]", bias)
+        _number()(f"{name}[{_shown(token)}]", bias)
     return biases
 
 
@@ -275,9 +302,9 @@ def _sequence(name: str, value: Any) -> tuple[Any, ...]:
 
 
 def _think(name: str, value: Any) -> bool | str:
-    if isinstance(value, bool) or value in ("low", "medium", "high"):
-        return value  # type: ignore[no-any-return]
-    raise ValueError(f'{name} must be True, False, "low", "medium" or "high", not {value!r}')
+    if isinstance(value, bool) or (isinstance(value, str) and value in ("low", "medium", "high")):
+        return value
+    raise ValueError(f'{name} must be True, False, "low", "medium" or "high", not {_shown(value)}')
 
 
 # These three are imported where they are used: a request without them needs none of it.
@@ -302,6 +329,15 @@ def _response_format(_: str, value: Any) -> ResponseFormat:
 def _messages(_: str, value: Any) -> tuple[Message, ...]:
     return check_messages(value)
 
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    texts = _sequence(name, value)
+    for text in texts:
+        _text("a text to embed", text)
+    return texts
+
+
+_EMBED_CHECKS: dict[str, _Check] = {"texts": _texts, "model": _text, "dimensions": _whole(1), "options": _mapping}
 
 # The parameters that a backend may or may not have a use for (a binding's `uses`).
 _PARAMETER_CHECKS: dict[str, _Check] = {
@@ -339,6 +375,15 @@ _CHECKS: dict[str, _Check] = {
     "backend_options": _mapping,
     "options": _mapping,
     **_PARAMETER_CHECKS,
+}
+
+# What None stands for where a reader may rely on there being something.
+_EMPTY: dict[str, Any] = {
+    "images": (),
+    "system_prompt": "",
+    "metadata": _NOTHING,
+    "backend_options": _NOTHING,
+    "options": _NOTHING,
 }
 
 PARAMETERS: frozenset[str] = frozenset(_PARAMETER_CHECKS)

@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Self
 
 from lollms_core.errors import BackendError, CapabilityNotSupported, error_from_dict
@@ -14,6 +14,7 @@ from lollms_core.events import MSG_TYPE, Completion, Event, Finish, ReasoningDel
 from lollms_core.generation import Emit
 from lollms_core.messages import AI_KEYWORD, USER_KEYWORD, Message, join_discussion, text_of
 from lollms_core.request import REQUEST_FIELDS, GenerationRequest
+from lollms_core.threads import ThreadedEvents
 
 __all__ = ["CallbackSink", "Relay", "TextSignature", "events_of", "produce_text"]
 
@@ -116,7 +117,9 @@ def _as_prompt(request: GenerationRequest) -> tuple[str, dict[str, Any]]:
     }
     if len(turns) == 1 and turns[0]["role"] == "user":
         return text_of(turns[0]["content"]), values
-    return join_discussion(turns), {**values, "split": True}
+    # An author may have other keywords as defaults; the discussion is written with these.
+    keywords = {"split": True, "user_keyword": USER_KEYWORD, "ai_keyword": AI_KEYWORD}
+    return join_discussion(turns), {**values, **keywords}
 
 
 def _image_of(part: Mapping[str, Any]) -> Any:
@@ -133,11 +136,37 @@ def produce_text(
     *,
     streamed: bool,
 ) -> None:
-    """Call an author's generate_text for `request` and give its answer to `emit`, in this thread.
+    """Call an author's generate_text for `request` and give its answer to `emit`.
+
+    It runs in this thread; where the request has a deadline, in one of its own, because nothing else would end the
+    wait for an author's code that is silent. Such a thread ends when the author's code next calls back or returns.
 
     Raises:
         Exception: what the author raised, or what the returned error dict stands for.
     """
+    call = partial(_call_text, binding_name, generate_text, signature, request, streamed)
+    if request.deadline is None or isinstance(getattr(emit, "__self__", None), ThreadedEvents):
+        call(emit)  # in the second case this is such a thread already
+        return
+    events = ThreadedEvents(call, name=f"lollms-{binding_name}")
+    forget = request.on_cancel(events.close)
+    try:
+        for event in events:
+            if not emit(event):
+                break
+    finally:
+        forget()
+        events.close()
+
+
+def _call_text(
+    binding_name: str,
+    generate_text: Callable[..., Any],
+    signature: TextSignature,
+    request: GenerationRequest,
+    streamed: bool,
+    emit: Emit,
+) -> None:
     relay = Relay(binding_name, request, emit)
     prompt, keywords = signature.arguments(request)
     if "stream" in signature.names:

@@ -93,7 +93,9 @@ class Candidate(ABC):
         unfinished = self._imported_now()
         try:
             cls = self._find()
-        except (Exception, SystemExit) as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
             if self.cls is not None:
                 return  # another thread, which did not wait either, has it
             if unfinished:

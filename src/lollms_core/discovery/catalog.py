@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lollms_core.discovery.candidates import Candidate, FromEntryPoint, FromFolder
 from lollms_core.discovery.directory import Folder, scan_directory
 from lollms_core.discovery.entry_points import Declared, scan
-from lollms_core.discovery.lists import Lists, normalised
+from lollms_core.discovery.lists import REQUIRED_HOOKS_VARIABLE, Lists, is_named, normalised
 from lollms_core.discovery.records import BindingRecord
 
-__all__ = ["HOOK_GROUP", "PACKAGES", "Catalog", "discover"]
+__all__ = ["HOOK_GROUP", "PACKAGES", "Catalog", "HookEntries", "discover"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,19 @@ PACKAGES = {
 """The distribution that a known name belongs to."""
 
 
+@dataclass(frozen=True, slots=True)
+class HookEntries:
+    """The entry points in the hook group.
+
+    Attributes:
+        usable: those that the operator's lists allow and that fit this lollms-core.
+        lacking: of each hook that the operator requires and that is not among them, one line on why.
+    """
+
+    usable: tuple[Declared, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+
 class Catalog:
     """The outcome of one look at what is installed and what lies in the directory.
 
@@ -40,11 +54,11 @@ class Catalog:
         candidates: all places found, sorted by name; of one name, the one that has it first.
         by_name: the one that has the name.
         available: the sorted names that are not blocked.
-        hooks: the entry points in the hook group that the operator's lists allow.
+        hooks: what is declared in the hook group.
         problems: what could not be read, one line each.
     """
 
-    def __init__(self, candidates: list[Candidate], hooks: tuple[Declared, ...], problems: tuple[str, ...]) -> None:
+    def __init__(self, candidates: list[Candidate], hooks: HookEntries, problems: tuple[str, ...]) -> None:
         self.candidates = candidates
         self.by_name: dict[str, Candidate] = {}
         for candidate in candidates:
@@ -146,18 +160,29 @@ def _folders(
     return candidates
 
 
-def _hooks(declared: Iterable[Declared], lists: Lists) -> tuple[Declared, ...]:
-    allowed = []
-    for hook in declared:
+def _hooks(declared: Iterable[Declared], lists: Lists) -> HookEntries:
+    usable = []
+    lacking = []
+    unmet = set(lists.required_hooks)
+    for found in declared:
+        claims = {entry for entry in lists.required_hooks if is_named([entry], found.name, found.distribution)}
+        unmet -= claims
+        hook = replace(found, required=bool(claims))
         blocked = lists.reason(hook.name, hook.distribution)
         problem = hook.broken or hook.incompatible
         if blocked is not None:
-            _log.info("the hooks of %s are blocked: %s", hook.origin, blocked)
+            line = f"the hooks of {hook.origin} are blocked: {blocked}"
+            _log.info("%s", line)
         elif problem is not None:
-            _log.warning("the hooks of %s cannot be used: %s", hook.origin, problem)
+            line = f"the hooks of {hook.origin} cannot be used: {problem}"
+            _log.warning("%s", line)
         else:
-            allowed.append(hook)
-    return tuple(allowed)
+            usable.append(hook)
+            continue
+        if hook.required:
+            lacking.append(line)
+    lacking += [f"no installed distribution has hooks named {name!r} ({REQUIRED_HOOKS_VARIABLE})" for name in unmet]
+    return HookEntries(tuple(usable), tuple(sorted(lacking)))
 
 
 def _report(problems: Iterable[str], candidates: Iterable[Candidate], lists: Lists) -> None:

@@ -26,6 +26,7 @@ class Declared:
         distribution, version: of the distribution that declares it.
         broken: what is wrong with the declaration, else None.
         incompatible: what keeps the distribution from working with this lollms-core, else None.
+        required: whether the operator wants nothing to run without it.
     """
 
     group: str
@@ -36,6 +37,7 @@ class Declared:
     version: str | None
     broken: str | None = None
     incompatible: str | None = None
+    required: bool = False
 
     @property
     def origin(self) -> str:

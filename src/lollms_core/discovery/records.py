@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from lollms_core.discovery.reports import printable
+
 __all__ = ["BindingRecord", "Source", "State"]
 
 Source: TypeAlias = Literal["entry point", "directory"]
@@ -44,9 +46,13 @@ class BindingRecord:
     @property
     def origin(self) -> str:
         """Who supplies it, for messages: ``distribution lollms-ollama 0.1.0`` or ``folder /.../my_custom``."""
-        return f"folder {self.path}" if self.source == "directory" else origin_of(self.distribution, self.version)
+        return (
+            f"folder {printable(self.path or '')}"
+            if self.source == "directory"
+            else origin_of(self.distribution, self.version)
+        )
 
 
 def origin_of(distribution: str | None, version: str | None) -> str:
     """A distribution as messages name it."""
-    return f"distribution {distribution or 'of unknown name'}{f' {version}' if version else ''}"
+    return printable(f"distribution {distribution or 'of unknown name'}{f' {version}' if version else ''}")

@@ -7,7 +7,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["NO_SECRETS", "Secrets", "bounded", "hide_in", "one_line", "scrub", "secrets_in"]
+__all__ = [
+    "NO_SECRETS",
+    "Secrets",
+    "bounded",
+    "hide_in",
+    "message_of",
+    "one_line",
+    "printable",
+    "scrub",
+    "secrets_in",
+]
 
 MAX_LINE = 600
 """Longest error line in characters; a plugin's message may be a page."""
@@ -73,12 +83,24 @@ def scrub(text: str, secrets: Secrets = NO_SECRETS) -> str:
 
 def one_line(error: BaseException, secrets: Secrets = NO_SECRETS) -> str:
     """``Type: message`` of `error`: one line, at most :data:`MAX_LINE` characters, scrubbed."""
-    try:
-        message = str(error)
-    except Exception as exc:  # noqa: BLE001 - a plugin's __str__ may fail too, and its error must still be told
-        message = f"(its message cannot be shown: {type(exc).__name__})"
+    message = message_of(error)
     line = " ".join(f"{type(error).__name__}: {message}".split()) if message else type(error).__name__
     return bounded(scrub(line, secrets))
+
+
+def message_of(error: BaseException) -> str:
+    """The text of `error`, whose ``__str__`` may itself fail."""
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # noqa: BLE001 - the error must still be told
+        return f"(its message cannot be shown: {type(exc).__name__})"
+
+
+def printable(text: str) -> str:
+    """`text` with what cannot be printed (line ends, undecodable bytes of a path) written as Python writes it."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def bounded(line: str) -> str:
@@ -95,8 +117,8 @@ def hide_in(error: BaseException, secrets: Secrets) -> None:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
-        waiting += [current.__cause__, current.__context__]
         with contextlib.suppress(Exception):  # a class may make its instances impossible to read or change
+            waiting += [current.__cause__, current.__context__]
             _clean(current, secrets)
 
 

@@ -32,6 +32,9 @@ _MAX_BYTES = 4 * 1024 * 1024
 def is_mentioned(module: Path) -> bool:
     """Whether the module at this path speaks of lollms_client, in its first 4 MiB; one that cannot be read does not."""
     try:
+        # Python imports regular files alone; and opening a pipe of that name would wait for its writer.
+        if not module.is_file():
+            return False
         with module.open("rb") as file:
             return _MARK in file.read(_MAX_BYTES)
     except OSError:
