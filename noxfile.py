@@ -152,6 +152,16 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Every fault at every byte, hostile files and load; writes docs/reliability.md. At most 20 minutes."""
+    install_checkout(session, *group("test"))
+    page = ROOT / "docs" / "reliability.md"
+    environment = {"LOLLMS_FAULTS": "1", **({} if session.posargs else {"LOLLMS_RELIABILITY": str(page)})}
+    # tests/faults comes first, so that the conftest there sees every report.
+    session.run("pytest", "tests/faults", "tests", "plugins", "-m", "faults", *session.posargs, env=environment)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Writes the tables of docs/features.md from what the bindings declare."""
     install_checkout(session)

@@ -356,7 +356,8 @@ def test_every_cut_of_a_stream(server: Server, make: Make, chat: Chat) -> None:
     """A connection that ends anywhere is an interruption, and no text that came is lost or made up."""
     data = b"".join(chunk(line(record)) for record in HELLO) + b"0\r\n\r\n"
     opening = head("200 OK", "application/x-ndjson", "Transfer-Encoding: chunked")
-    done = len(data) - len(b"0\r\n\r\n") - 2  # the last record's own line end
+    # The last record lacks no more than its line end, and the line end of its chunk.
+    done = len(data) - len(b"0\r\n\r\n") - 3
     binding = make()
     for at in range(0, len(data), 7):
         server.on("/api/chat", [opening + data[:at], hang_up])

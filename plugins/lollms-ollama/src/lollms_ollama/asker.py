@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lollms_core import BackendUnavailable, LollmsError
+from lollms_core import BackendUnavailable, LollmsError, StreamInterrupted
 from lollms_core.control import Control
 from lollms_ollama.address import Server
 from lollms_ollama.calls import Call
@@ -49,10 +49,15 @@ class Asker:
         """The events of the streamed answer to `call`; closing the iterator closes the connection."""
         with self._sync.open(self._exchange(call, limits), control) as response:
             reader = reader_for(response.content_type)
-            for data in response.pieces():
-                yield from reader.feed(data)
-                if reader.done:
-                    break
+            try:
+                for data in response.pieces():
+                    yield from reader.feed(data)
+                    if reader.done:
+                        break
+            except StreamInterrupted as broken:
+                # The last record may lack nothing but its line end.
+                yield from _last_of(reader, broken)
+                return
             yield from reader.close()
             response.drain()
 
@@ -60,11 +65,16 @@ class Asker:
         """The same for asyncio."""
         async with self._asynchronous().open(self._exchange(call, limits)) as response:
             reader = reader_for(response.content_type)
-            async for data in response.pieces():
-                for event in reader.feed(data):
+            try:
+                async for data in response.pieces():
+                    for event in reader.feed(data):
+                        yield event
+                    if reader.done:
+                        break
+            except StreamInterrupted as broken:
+                for event in _last_of(reader, broken):
                     yield event
-                if reader.done:
-                    break
+                return
             for event in reader.close():
                 yield event
             await response.drain()
@@ -231,3 +241,15 @@ class Asker:
 
                 self._async = AsyncHttp(self._server)
             return self._async
+
+
+def _last_of(reader: Records[Any], broken: StreamInterrupted) -> Iterator[Any]:
+    """The events that the end of a broken stream leaves.
+
+    Raises:
+        StreamInterrupted: `broken`, where the answer is not complete.
+    """
+    try:
+        yield from reader.close()
+    except StreamInterrupted:
+        raise broken from broken.__cause__

@@ -160,6 +160,8 @@ class SyncHttp:
                 finally:
                     response.close()
             except httpx.HTTPError as error:
+                if line.is_cut:
+                    raise BackendUnavailable(f"{exchange.who}: the request was cancelled") from error
                 wait = exchange.failed(error)
             if isinstance(wait, LollmsError):
                 raise wait

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from lollms_core import LollmsError
+from lollms_core import BackendUnavailable, LollmsError
 from lollms_ollama import steps
 from lollms_ollama.facts import ModelFacts, Version, same_model
 from lollms_ollama.steps import Steps, Wait
@@ -73,9 +73,15 @@ class Knowledge:
         return facts
 
     def facts_if_any(self, model: str) -> Steps[ModelFacts | None]:
-        """The facts, None if the server cannot tell them: its error comes with the request itself."""
+        """The facts, None if the server cannot tell them: its error comes with the request itself.
+
+        Raises:
+            BackendUnavailable: it cannot be reached.
+        """
         try:
             return (yield from self.facts(model))
+        except BackendUnavailable:
+            raise  # nor would the request get there
         except LollmsError as error:
             _log.debug("%s: nothing is known of the model %r: %s", self._who, model, error)
             return None

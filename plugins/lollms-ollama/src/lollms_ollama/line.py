@@ -43,6 +43,11 @@ class Line:
         """What the httpx request must carry for the transport to find this line."""
         return {_EXTENSION: self}
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was ended by :meth:`cut`."""
+        return self._cut.is_set()
+
     def cut(self) -> None:
         """End whatever the request does at this moment; a read then gives its end."""
         self._cut.set()

@@ -6,11 +6,19 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from lollms_core import Capability, EmbedRequest, EventBinding, GenerationRequest, LollmsError, Progress
+from lollms_core import (
+    BackendUnavailable,
+    Capability,
+    EmbedRequest,
+    EventBinding,
+    GenerationRequest,
+    LollmsError,
+    Progress,
+)
 from lollms_core.control import Control
 from lollms_ollama import calls, steps
 from lollms_ollama.address import server
@@ -84,7 +92,9 @@ class OllamaModels(EventBinding):
             return self.capabilities
         facts = self._knowledge.now(model)
         if facts is None and running_loop() is None:
-            facts = self._asker.run(self._knowledge.facts_if_any(model), self._limits_once(), None)
+            # Where it cannot be reached, the request says so, after as many tries as it has.
+            with suppress(BackendUnavailable):
+                facts = self._asker.run(self._knowledge.facts_if_any(model), self._limits_once(), None)
         return self.capabilities if facts is None else facts.capabilities & self.capabilities
 
     def get_model_info(self) -> dict[str, Any]:

@@ -66,8 +66,8 @@ class Records(ABC, Generic[E_co]):
         if rest is not None:
             try:
                 record = json.loads(rest)
-            except ValueError:
-                record = None
+            except (ValueError, RecursionError):
+                record = None  # it was cut off
             if isinstance(record, dict):
                 yield from self._read(record)
         if not self.done:

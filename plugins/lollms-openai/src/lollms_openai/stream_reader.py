@@ -63,7 +63,7 @@ class StreamReader:
             try:
                 if rest.data != "[DONE]":
                     json.loads(rest.data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 pass  # it was cut off
             else:
                 yield from self._sent(rest)

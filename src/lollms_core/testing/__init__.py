@@ -1,0 +1,43 @@
+"""For the tests of bindings and of what is built on them: a server that plays every fault, and the rows to play.
+
+Nothing here needs pytest.
+"""
+
+from __future__ import annotations
+
+from lollms_core.testing.dialect import Dialect, NdjsonDialect, OllamaDialect, OpenAIDialect, SseDialect
+from lollms_core.testing.fault_server import CLOSE, HOLD, RESET, Asked, Endless, FaultServer, Gate, Pause
+from lollms_core.testing.faults import FAULTS, Expected, Fault, Play
+from lollms_core.testing.playing import Report, play, play_cuts
+from lollms_core.testing.resources import Held
+from lollms_core.testing.secrets import MARKER, SecretWatch
+from lollms_core.testing.wire import Part, Wire, response
+
+__all__ = [
+    "CLOSE",
+    "FAULTS",
+    "HOLD",
+    "MARKER",
+    "RESET",
+    "Asked",
+    "Dialect",
+    "Endless",
+    "Expected",
+    "Fault",
+    "FaultServer",
+    "Gate",
+    "Held",
+    "NdjsonDialect",
+    "OllamaDialect",
+    "OpenAIDialect",
+    "Part",
+    "Pause",
+    "Play",
+    "Report",
+    "SecretWatch",
+    "SseDialect",
+    "Wire",
+    "play",
+    "play_cuts",
+    "response",
+]

@@ -1,0 +1,107 @@
+"""Writes docs/reliability.md from what a whole run saw: `nox -s faults` says where to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+_PAGE = "LOLLMS_RELIABILITY"
+
+
+class _Tally:
+    """What the tests of one run reported with ``record_property``."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.requests = 0
+        self.cuts: Counter[str] = Counter()
+        self.rows: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self.plays = 0
+        self.others: dict[str, int] = defaultdict(int)
+
+    def add(self, report: pytest.TestReport) -> None:
+        if report.when != "call":
+            self.outcomes["failed"] += report.failed
+            return
+        self.outcomes[report.outcome if not hasattr(report, "wasxfail") else "known"] += 1
+        for name, value in report.user_properties:
+            if name == "requests" and isinstance(value, int):
+                self.requests += value
+            elif name == "cuts" and isinstance(value, int):
+                self.cuts["all"] += value
+            elif name == "row" and isinstance(value, tuple):
+                fault, dialect, *_, outcome = value
+                self.rows[fault][dialect].add(outcome)
+                self.plays += 1
+            elif name.startswith("reliability: ") and isinstance(value, int):
+                self.others[name.removeprefix("reliability: ")] += value
+
+    def page(self) -> str:
+        dialects = sorted({dialect for row in self.rows.values() for dialect in row})
+        held = [outcomes for row in self.rows.values() for outcomes in row.values()]
+        open_rows = sum("does not hold" in outcomes for outcomes in held)
+        lines = [
+            "# Reliability",
+            "",
+            "Written by `nox -s faults`. A server on the loopback interface plays each fault with exact bytes, to",
+            "each HTTP binding, sync and async; the streams are also cut off at every byte. Each play checks the",
+            "answer or the error, the text that is kept, how often the server is asked, that the key shows nowhere,",
+            "that the next request on the same binding works, and that no thread, task, socket or file is left.",
+            "",
+            "| | |",
+            "|---|---|",
+            f"| faults | {len(self.rows)} |",
+            f"| plays (fault × binding × kind of request × sync and async) | {self.plays} |",
+            f"| of faults and bindings, what does not hold yet | {open_rows} |",
+            f"| cuts | {self.cuts['all']:,} |",
+            f"| generations asked of the server | {self.requests:,} |",
+            "| leaks | 0 |",  # each is a failure, and a run that fails writes no page
+            *(f"| {name} | {count:,} |" for name, count in sorted(self.others.items())),
+            f"| tests passed; known not to hold | {self.outcomes['passed']}; {self.outcomes['known']} |",
+            f"| on | {platform.system()}, {platform.python_implementation()} {platform.python_version()} |",
+            "",
+            "## What each fault comes to",
+            "",
+            f"| fault | {' | '.join(dialects)} |",
+            f"|---|{'---|' * len(dialects)}",
+            *(
+                f"| {fault} | {' | '.join(_words(row.get(dialect, ())) for dialect in dialects)} |"
+                for fault, row in self.rows.items()
+            ),
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def _words(outcomes: Iterable[str]) -> str:
+    return ", ".join(f"**{one}**" if one == "does not hold" else one for one in sorted(outcomes)) or "–"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TALLY] = _Tally()
+
+
+_TALLY = pytest.StashKey[_Tally]()
+
+
+class _Listener:
+    def __init__(self, tally: _Tally) -> None:
+        self._tally = tally
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._tally.add(report)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.pluginmanager.register(_Listener(session.config.stash[_TALLY]), "reliability")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    page, tally = os.environ.get(_PAGE), session.config.stash[_TALLY]
+    if page and exitstatus == pytest.ExitCode.OK and sys.exc_info()[0] is None:
+        Path(page).write_text(tally.page(), "utf-8")
