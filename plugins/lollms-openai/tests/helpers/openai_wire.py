@@ -185,7 +185,10 @@ class Loopback:
         while (header := file.readline().decode("latin-1").strip()) != "":
             name, _, value = header.partition(":")
             headers[name.lower()] = value.strip()
-        body = file.read(int(headers.get("content-length", 0)))
+        length = int(headers.get("content-length", 0))
+        body = file.read(length)
+        if len(body) < length:
+            return None  # the client left in the middle of its request
         return Seen(line[0], line[1], headers, json.loads(body) if body else None, number)
 
     def stop(self) -> None:
