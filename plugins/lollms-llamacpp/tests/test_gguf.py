@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lollms_core import BackendError, ModelNotFound
-from lollms_llamacpp.gguf import read_header
+from lollms_llamacpp.gguf import read_header, read_strings
 from lollms_llamacpp.gguf_tables import TENSOR_TYPES
 
 Make = Callable[..., bytes]
@@ -50,8 +50,8 @@ def test_everything_asked_for_is_read(file: Path, make_gguf: Make, packed: Make,
     assert header.whole("list") == 2
     assert header.metadata["words"] == ("a", "b")
     assert header.metadata["none"] == ()
-    assert (header.n_tensors, header.n_params) == (3, 64 + 8 + 1)
-    assert header.tensor_types == {"Q4_1": 1, "F32": 2}
+    assert header.tensors == {"one": ((32, 2), "Q4_1"), "two": ((8,), "F32"), "three": ((), "F32")}
+    assert sum(tensor.elements for tensor in header.tensors.values()) == 64 + 8 + 1
     assert header.data_end <= file.stat().st_size
 
 
@@ -75,7 +75,8 @@ def test_vocabularies_are_stepped_over(file: Path, make_gguf: Make, packed: Make
     file.write_bytes(make_gguf(metadata))
     header = read_header(file)
     assert set(header.metadata) == {"after"}
-    assert header.lengths == {"words": 5000, "scores": 5000}
+    assert {key: array.length for key, array in header.arrays.items()} == {"words": 5000, "scores": 5000}
+    assert read_strings(file, "words", header.arrays["words"]) == [word.encode() for word in words]
 
 
 def test_no_file() -> None:
@@ -129,7 +130,7 @@ def test_cut_anywhere(file: Path, make_gguf: Make) -> None:
         file.write_bytes(whole[:length])
         refused(file)
     file.write_bytes(whole[: len(whole) - padding])
-    assert read_header(file).n_tensors == 2
+    assert list(read_header(file).tensors) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_impossible_tensors(file: Path, make_gguf: Make, tensors: list[tuple[obj
 def test_unknown_tensor_type(file: Path, make_gguf: Make) -> None:
     """A type that is newer than our table is left to llama.cpp."""
     file.write_bytes(make_gguf({}, [("a", (7,), 999, b"\0" * 7)]))
-    assert read_header(file).tensor_types == {"type 999": 1}
+    assert read_header(file).tensors == {"a": ((7,), "type 999")}
 
 
 def test_strange_metadata(file: Path, make_gguf: Make) -> None:
@@ -230,6 +231,6 @@ def test_real_file(smollm2_path: Path) -> None:
     """The embedded model's header, as its authors describe the model."""
     header = read_header(smollm2_path)
     assert header.text("general.architecture") == "llama"
-    assert header.lengths["tokenizer.ggml.tokens"] == 49152
-    assert header.n_params == 134_515_008
+    assert header.arrays["tokenizer.ggml.tokens"].length == 49152
+    assert sum(tensor.elements for tensor in header.tensors.values()) == 134_515_008
     assert header.data_end == smollm2_path.stat().st_size

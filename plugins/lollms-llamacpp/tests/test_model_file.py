@@ -71,6 +71,49 @@ def test_capabilities(tmp_path: Path, make_tiny: Make, changes: dict[str, Any], 
     assert model_file.model_file(file).capabilities() == able
 
 
+def test_length_of_vectors(tmp_path: Path, make_gguf: Make) -> None:
+    """Where a last matrix makes other vectors of those inside, its length counts; what nothing makes is refused."""
+    sizes = {"context_length": 8, "embedding_length": 4, "block_count": 1, "embedding_length_out": 2}
+    metadata: dict[str, Any] = {"general.architecture": "lfm2", "tokenizer.ggml.model": "gpt2"}
+    metadata |= {f"lfm2.{fact}": size for fact, size in sizes.items()}
+    (tmp_path / "a.gguf").write_bytes(make_gguf(metadata, [("dense_2.weight", (4, 2), 0, bytes(32))]))
+    found = model_file.model_file(tmp_path / "a.gguf")
+    found.check()
+    assert (found.embedding_length, found.output_length) == (4, 2)
+    (tmp_path / "b.gguf").write_bytes(make_gguf(metadata, [("token_embd.weight", (4, 2), 0, bytes(32))]))
+    with pytest.raises(BackendError, match="embedding_length_out is 2"):
+        model_file.model_file(tmp_path / "b.gguf").check()
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "tokens", "told"),
+    [
+        ("gpt2", ["a", "b", "a"], "'a', is in the vocabulary twice"),
+        ("gpt2", ["a\0b", "a\0c"], "twice"),
+        ("gpt2", ["x" * 5000], "5000 bytes"),
+        ("llama", ["a", "b"], "no token for the byte 1"),
+        ("llama", [f"<0x{byte:02X}>" for byte in range(255)], "no token for the byte 255"),
+        ("rwkv", ["a", "\\n", "\\x00"], "no token for the byte 1"),
+        ("gpt2", ["", "", "a", "b"], None),
+        ("llama", [f"<0x{byte:02X}>" for byte in range(256)], None),
+        ("llama", [chr(byte) if byte < 128 else f"<0x{byte:02X}>" for byte in range(1, 256)], None),
+        ("rwkv", [f"\\x{byte:02x}" for byte in range(256) if byte not in {10, 65}] + ["\\n", "A", "AB"], None),
+    ],
+)
+def test_vocabularies(tmp_path: Path, make_gguf: Make, tokenizer: str, tokens: list[str], told: str | None) -> None:
+    """Tokens that llama.cpp would die of, at once or with the first text that holds a certain byte."""
+    file = tmp_path / "m.gguf"
+    metadata = {"general.architecture": "llama", "tokenizer.ggml.model": tokenizer, "tokenizer.ggml.tokens": tokens}
+    file.write_bytes(make_gguf(metadata))
+    found = model_file.model_file(file)
+    found.check()
+    if told is None:
+        found.check(tokens=True)
+    else:
+        with pytest.raises(BackendError, match=told):
+            found.check(tokens=True)
+
+
 def test_vocabulary_only(tmp_path: Path, make_gguf: Make) -> None:
     """A file without weights can only tokenize."""
     file = tmp_path / "vocab.gguf"
@@ -130,7 +173,7 @@ def test_shards(tmp_path: Path, make_gguf: Make) -> None:
     for name in names:
         found = model_file.model_file(tmp_path / name)
         assert found.path.name == names[0]
-        assert (found.n_tensors, found.n_params) == (3, 24)
+        assert (len(found.tensors), found.n_params) == (3, 24)
         assert found.size == sum((tmp_path / one).stat().st_size for one in names)
     (tmp_path / names[1]).unlink()
     with pytest.raises(ModelNotFound, match="00002-of-00003"):

@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from lollms_core import BackendError, BackendUnavailable
-from lollms_llamacpp import native
+from lollms_llamacpp import native, vision
 from lollms_llamacpp.native import Context, Model, StopFlag
 from lollms_llamacpp.options import LoadOptions
 from lollms_llamacpp.turns import ClosedError
@@ -49,6 +49,7 @@ def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
         native.library()
     monkeypatch.undo()
     assert native.library() is native.library()
+    vision._functions.cache_clear()  # libmtmd is to speak to the new one
 
 
 def test_llama_cpp_refuses(tmp_path: Path, make_tiny: Make) -> None:

@@ -99,6 +99,8 @@ class LlamaCppBinding(EventBinding):
         verify_ssl_certificate: bool | None = None,
         **defaults: Any,
     ) -> None:
+        # Refused below; a traceback that prints the locals does not show it.
+        service_key = None if service_key is None else "***"
         super().__init__(
             binding_name,
             host_address=host_address,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,16 +14,22 @@ from lollms_core.messages import Message, text_of
 
 __all__ = ["ChatTemplate"]
 
-_MAX_SOURCE: Final = 256 * 1024
+_MAX_SOURCE: Final = 128 * 1024
+_MAX_TOLD: Final = 1000
+_MAX_DATE: Final = 100
+_MAX_INDENT: Final = 16
+_WIDTH: Final = re.compile(r"%[^a-zA-Z%]*\d")
 _PROBE: Final = "a03f5c"
 
 # What a broken template makes of jinja2 and Python, beside jinja2's own errors.
 _FAILURES: Final = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     LookupError,
     MemoryError,
-    RecursionError,
+    NameError,
+    RuntimeError,
     SyntaxError,
     TypeError,
     ValueError,
@@ -144,10 +151,11 @@ class ChatTemplate:
                 sandbox, template = self._compile()
                 return "".join(sandbox.pieces(template, variables))
         except _RaisedByTemplate as error:
-            raise BadRequest(f"the chat template of {self._origin} refuses this conversation: {error}") from None
+            told = _shortened(error)
+            raise BadRequest(f"the chat template of {self._origin} refuses this conversation: {told}") from None
         except (TemplateError, *_FAILURES) as error:
-            kind = type(error).__name__
-            raise BadRequest(f"the chat template of {self._origin} cannot be used: {kind}: {error}") from error
+            told = f"{type(error).__name__}: {_shortened(error)}"
+            raise BadRequest(f"the chat template of {self._origin} cannot be used: {told}") from error
 
     def _compile(self) -> tuple[Any, Any]:
         if self._compiled is None:
@@ -157,7 +165,7 @@ class ChatTemplate:
             if len(self._source) > _MAX_SOURCE:
                 raise ValueError(f"it is longer than {_MAX_SOURCE} characters")
             sandbox = Sandbox()
-            sandbox.filters["tojson"] = _to_json
+            sandbox.add("tojson", _to_json)
             sandbox.globals.update(raise_exception=_raise, strftime_now=_strftime_now)
             self._compiled = sandbox, sandbox.from_string(self._source)
         return self._compiled
@@ -178,7 +186,16 @@ def _raise(message: object) -> NoReturn:
     raise _RaisedByTemplate(message)
 
 
+def _shortened(error: Exception) -> str:
+    """What an error says; a template may have it say as much as it likes."""
+    text = str(error)
+    return text if len(text) <= _MAX_TOLD else f"{text[:_MAX_TOLD]}..."
+
+
 def _strftime_now(form: str) -> str:
+    # C libraries take widths of any size.
+    if len(form) > _MAX_DATE or _WIDTH.search(form):
+        raise ValueError(f"strftime_now cannot take {form[:_MAX_DATE]!r}")
     return datetime.now().astimezone().strftime(form)
 
 
@@ -189,5 +206,9 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
+    if isinstance(indent, int) and not 0 <= indent <= _MAX_INDENT:
+        raise ValueError(f"tojson cannot indent by {indent}")
+    if separators is not None and any(len(one) > _MAX_INDENT for one in separators):
+        raise ValueError("tojson cannot take separators so long")
     # jinja2's own tojson is for HTML and writes < as \u003c, which no model was trained on.
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)

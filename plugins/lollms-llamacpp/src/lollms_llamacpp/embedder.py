@@ -35,7 +35,7 @@ class Embedder:
 
     def __init__(self, model: Model, file: ModelFile, options: LoadOptions, most: int) -> None:
         self._model, self._options, self._most = model, options, most
-        self._size = file.embedding_length or 0
+        self._size = file.output_length or 0
         self._pooling = _POOLING_MEAN if file.pooling in {None, POOLING_NONE} else _POOLING_OF_MODEL
         self._context: Context | None = None
         self._room = 0

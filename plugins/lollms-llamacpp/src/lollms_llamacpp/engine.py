@@ -72,7 +72,7 @@ class Engine:
         mmproj: Path | None = None,
         go_on: Callable[[], bool] | None = None,
     ) -> None:
-        file.check()
+        file.check(tokens=True)
         projector = None if mmproj is None else projector_file(mmproj)
         self.name = name
         self.file = file
@@ -249,7 +249,7 @@ class Engine:
         """
         if self._embedder is None:
             raise CapabilityNotSupported(f"the model {self.name!r} cannot embed")
-        size = self.file.embedding_length
+        size = self.file.output_length
         if request.dimensions not in {None, size}:
             raise UnsupportedParameter(f"dimensions is {request.dimensions}; the model {self.name!r} has only {size}")
         try:

@@ -10,23 +10,38 @@ Source of the format: docs/gguf.md of https://github.com/ggml-org/ggml.
 
 from __future__ import annotations
 
+import math
 import stat
 import struct
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from lollms_core import BackendError, ModelNotFound
 from lollms_llamacpp.gguf_tables import TENSOR_TYPES
 
-__all__ = ["Header", "Value", "read_header"]
+__all__ = [
+    "BOOL",
+    "FLOAT",
+    "INT32",
+    "STRING",
+    "UINT32",
+    "Array",
+    "Header",
+    "Tensor",
+    "Value",
+    "read_header",
+    "read_strings",
+]
 
 Value: TypeAlias = "int | float | bool | str | tuple[int | float | bool | str, ...]"
 
 _MAGIC: Final = b"GGUF"
 _VERSIONS: Final = (2, 3)
 _DEFAULT_ALIGNMENT: Final = 32
+_LEAST_ALIGNMENT: Final = 32  # TENSOR_ALIGNMENT of ggml-impl.h: llama.cpp ends the process for mapped data off it
 
 # Bounds. Real files stay far below them; they keep a damaged header from costing seconds.
 _MAX_KEYS: Final = 100_000
@@ -34,7 +49,7 @@ _MAX_TENSORS: Final = 200_000
 _MAX_KEY_BYTES: Final = 65_535  # gguf.md
 _MAX_NAME_BYTES: Final = 63  # GGML_MAX_NAME - 1
 _MAX_DIMENSIONS: Final = 4  # GGML_MAX_DIMS
-_MAX_KEPT_STRING: Final = 1 << 20
+_MAX_KEPTSTRING: Final = 1 << 20
 _MAX_KEPT_ARRAY: Final = 64
 _MAX_STRINGS: Final = 4_000_000
 _MAX_ELEMENTS: Final = (1 << 63) - 1
@@ -43,7 +58,12 @@ _CHUNK: Final = 1 << 20
 
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
-_STRING: Final = 8
+# The types of values, as far as anybody asks for them (gguf.md, enum gguf_metadata_value_type).
+UINT32: Final = 4
+INT32: Final = 5
+FLOAT: Final = 6
+BOOL: Final = 7
+STRING: Final = 8
 _ARRAY: Final = 9
 _SCALARS: Final = {
     0: struct.Struct("<B"),
@@ -60,6 +80,25 @@ _SCALARS: Final = {
 }
 
 
+class Array(NamedTuple):
+    """An array in the metadata: the type of its elements, their number, and the file's offset of the first."""
+
+    kind: int
+    length: int
+    start: int
+
+
+class Tensor(NamedTuple):
+    """A tensor: its dimensions, the fastest first, and the name of its type, such as ``Q4_K``."""
+
+    shape: tuple[int, ...]
+    kind: str
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What stands before the data of one GGUF file.
@@ -67,19 +106,17 @@ class Header:
     Attributes:
         version: 2 or 3.
         metadata: scalars, strings, and arrays of at most 64 elements; longer values are left out.
-        lengths: the number of elements of every array, kept or not.
-        n_tensors: tensors in this file.
-        n_params: elements of all its tensors.
-        tensor_types: how many tensors there are of each type, by the type's name.
+        kinds: the type of every value, by its number in the format; of an array that of an array.
+        arrays: where every array is, kept or not.
+        tensors: the tensors in this file, by name.
         data_end: the offset at which the last tensor ends, in bytes; at most the size of the file.
     """
 
     version: int
     metadata: dict[str, Value]
-    lengths: dict[str, int]
-    n_tensors: int
-    n_params: int
-    tensor_types: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, int] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
     data_end: int = 0
 
     def text(self, key: str) -> str | None:
@@ -117,6 +154,24 @@ def read_header(path: Path) -> Header:
         BackendError: it is no readable regular file, no GGUF file, damaged, or cut short; the text names
             the file and what is wrong.
     """
+    with _opened(path) as source:
+        return _parse(source)
+
+
+def read_strings(path: Path, key: str, array: Array) -> list[bytes]:
+    """The texts of an `array` of them in the file that its header was read of; `key` is its name for messages.
+
+    Raises:
+        ModelNotFound, BackendError: the file has been changed or removed in the meantime.
+    """
+    what = f"the value of {key!r}"
+    with _opened(path) as source:
+        source.skip(array.start, what)
+        return source.strings(array.length, what)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Source]:
     try:
         # Looked at before it is opened: opening a FIFO would wait for a writer.
         status = path.stat()
@@ -125,7 +180,7 @@ def read_header(path: Path) -> Header:
         if not stat.S_ISREG(status.st_mode):
             raise _DamagedError("it is not a regular file")
         with path.open("rb", buffering=0) as file:
-            return _parse(_Source(file, status.st_size))
+            yield _Source(file, status.st_size)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelNotFound(f"there is no model file {path}") from error
     except ValueError as error:  # a NUL byte in the path
@@ -183,6 +238,10 @@ class _Source:
         except UnicodeDecodeError as error:
             raise _DamagedError(f"{what} is not UTF-8 text") from error
 
+    def strings(self, count: int, what: str) -> list[bytes]:
+        """The next `count` length-prefixed strings, of any length."""
+        return [self.take(self.u64(what), what) for _ in range(count)]
+
     def skip_strings(self, count: int, what: str) -> None:
         """Step over `count` length-prefixed strings; a vocabulary has a few hundred thousand."""
         unpack = _U64.unpack_from
@@ -231,17 +290,20 @@ def _parse(source: _Source) -> Header:
     _check_count(n_tensors, min(_MAX_TENSORS, source.left // 24), "tensors")
     _check_count(n_keys, min(_MAX_KEYS, source.left // 13), "metadata keys")
     metadata: dict[str, Value] = {}
-    lengths: dict[str, int] = {}
-    seen: set[str] = set()
+    kinds: dict[str, int] = {}
+    arrays: dict[str, Array] = {}
     for index in range(n_keys):
         key = source.text(_MAX_KEY_BYTES, f"the name of metadata key {index}")
-        if not key or key in seen:
+        if not key or key in kinds:
             raise _DamagedError(f"metadata key {index} is {'empty' if not key else f'a second {key!r}'}")
-        seen.add(key)
-        value = _read_value(source, key, lengths)
+        value, kinds[key] = _read_value(source, key, arrays)
         if value is not None:
             metadata[key] = value
-    return _with_tensors(source, Header(version, metadata, lengths, n_tensors, 0))
+    alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
+    if type(alignment) is not int or alignment <= 0 or alignment & (alignment - 1):
+        raise _DamagedError(f"its alignment is {alignment!r}, which is no power of two")
+    tensors, data_end = _read_tensors(source, n_tensors, alignment)
+    return Header(version, metadata, kinds, arrays, tensors, data_end)
 
 
 def _check_count(count: int, most: int, what: str) -> None:
@@ -249,18 +311,23 @@ def _check_count(count: int, most: int, what: str) -> None:
         raise _DamagedError(f"it claims to have {count} {what}, which cannot be in a file of its size")
 
 
-def _read_value(source: _Source, key: str, lengths: dict[str, int]) -> Value | None:
-    """The value of `key`; None if it is too long to be kept."""
+def _read_value(source: _Source, key: str, arrays: dict[str, Array]) -> tuple[Value | None, int]:
+    """The value of `key`, None if it is too long to be kept, and the number of its type."""
     what = f"the value of {key!r}"
     kind = source.u32(what)
-    if kind == _STRING:
-        return _read_string(source, what)
+    if kind == STRING:
+        return _read_string(source, what), kind
     if kind != _ARRAY:
-        return _read_scalar(source, kind, what)
+        return _read_scalar(source, kind, what), kind
     kind = source.u32(what)
     count = source.u64(what)
-    lengths[key] = count
-    if kind == _STRING:
+    arrays[key] = Array(kind, count, source.position)
+    return _read_array(source, key, kind, count), _ARRAY
+
+
+def _read_array(source: _Source, key: str, kind: int, count: int) -> Value | None:
+    what = f"the value of {key!r}"
+    if kind == STRING:
         _check_count(count, min(_MAX_STRINGS, source.left // 8), f"strings in {key!r}")
         if count > _MAX_KEPT_ARRAY:
             source.skip_strings(count, what)
@@ -277,7 +344,7 @@ def _read_value(source: _Source, key: str, lengths: dict[str, int]) -> Value | N
 
 def _read_string(source: _Source, what: str) -> str | None:
     length = source.u64(what)
-    if length > _MAX_KEPT_STRING:
+    if length > _MAX_KEPTSTRING:
         source.skip(length, what)
         return None
     # Wrong bytes in a description are no reason to refuse a model.
@@ -297,61 +364,49 @@ def _read_scalar(source: _Source, kind: int, what: str) -> int | float | bool:
     return value
 
 
-def _with_tensors(source: _Source, header: Header) -> Header:
-    """`header` completed by the table of tensors, which stands where `source` is."""
-    alignment = header.metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
-    if type(alignment) is not int or alignment <= 0 or alignment & (alignment - 1):
-        raise _DamagedError(f"its alignment is {alignment!r}, which is no power of two")
-    names: set[str] = set()
-    params = end = 0
+def _read_tensors(source: _Source, count: int, alignment: int) -> tuple[dict[str, Tensor], int]:
+    """The table of tensors, which stands where `source` is, and the offset of their data's end in the file."""
+    tensors: dict[str, Tensor] = {}
+    end = odd = 0
     last = ""
-    for index in range(header.n_tensors):
+    for index in range(count):
         name = source.text(_MAX_NAME_BYTES, f"the name of tensor {index}")
-        if name in names:
+        if name in tensors:
             raise _DamagedError(f"there are two tensors {name!r}")
-        names.add(name)
-        elements, size, kind = _read_shape(source, name)
+        tensors[name], size = _read_tensor(source, name)
         offset = source.u64(f"the offset of tensor {name!r}")
         if offset % alignment:
             raise _DamagedError(f"tensor {name!r} is not aligned to {alignment} bytes")
-        header.tensor_types[kind] += 1
-        params += elements
+        odd |= offset
         if offset + size > end:
             end, last = offset + size, name
+    if not count:
+        return tensors, source.position
     data_start = -(-source.position // alignment) * alignment
-    data_end = data_start + end if header.n_tensors else source.position
-    missing = data_end - source.position - source.left
+    if (odd | data_start) % _LEAST_ALIGNMENT:
+        raise _DamagedError(f"its tensors are not aligned to {_LEAST_ALIGNMENT} bytes, as llama.cpp needs them")
+    missing = data_start + end - source.position - source.left
     if missing > 0:
         raise _DamagedError(f"it is cut short: {missing} bytes are missing at its end, of tensor {last!r}")
-    return Header(
-        header.version,
-        header.metadata,
-        header.lengths,
-        header.n_tensors,
-        params,
-        header.tensor_types,
-        data_end,
-    )
+    return tensors, data_start + end
 
 
-def _read_shape(source: _Source, name: str) -> tuple[int, int, str]:
-    """Of the next tensor: the number of elements, the size in bytes, the name of the type."""
+def _read_tensor(source: _Source, name: str) -> tuple[Tensor, int]:
+    """The next tensor and its size in bytes."""
     what = f"the shape of tensor {name!r}"
     n_dimensions = source.u32(what)
     if n_dimensions > _MAX_DIMENSIONS:
         raise _DamagedError(f"tensor {name!r} claims to have {n_dimensions} dimensions")
-    dimensions = [source.u64(what) for _ in range(n_dimensions)]
-    elements = 1
-    for dimension in dimensions:
-        elements *= dimension
-    if elements > _MAX_ELEMENTS or max(dimensions, default=0) > _MAX_ELEMENTS:
-        raise _DamagedError(f"tensor {name!r} claims the impossible shape {dimensions}")
+    shape = tuple(source.u64(what) for _ in range(n_dimensions))
+    elements = math.prod(shape)
+    if elements > _MAX_ELEMENTS or max(shape, default=0) > _MAX_ELEMENTS:
+        raise _DamagedError(f"tensor {name!r} claims the impossible shape {list(shape)}")
     number = source.u32(what)
     kind = TENSOR_TYPES.get(number)
     if kind is None:
         # A type newer than our table is llama.cpp's business; only its place can be checked.
-        return elements, 0, f"type {number}"
-    row = dimensions[0] if dimensions else 1
+        return Tensor(shape, f"type {number}"), 0
+    row = shape[0] if shape else 1
     if row % kind.block:
         raise _DamagedError(f"tensor {name!r} has rows of {row} elements, which {kind.name} cannot store")
-    return elements, elements // kind.block * kind.size, kind.name
+    return Tensor(shape, kind.name), elements // kind.block * kind.size

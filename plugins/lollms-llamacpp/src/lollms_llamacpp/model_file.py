@@ -10,13 +10,15 @@ import math
 import re
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from lollms_core import BackendError, Capability, ModelNotFound
-from lollms_llamacpp.gguf import Header, read_header
+from lollms_llamacpp.gguf import Header, Tensor, read_header
 from lollms_llamacpp.gguf_tables import FILE_TYPES
+from lollms_llamacpp.model_checks import key_fault, tensor_fault, vocabulary_fault
 
 __all__ = ["CAPABILITIES", "POOLING_NONE", "ModelFile", "model_file", "shard_of"]
 
@@ -43,13 +45,9 @@ _POOLING_RANK: Final = 4  # llama.h: a reranker's classification head
 _COMPANIONS: Final = {"adapter": "a LoRA adapter", "mmproj": "a vision projector", "imatrix": "an importance matrix"}
 _ENCODER_DECODERS: Final = frozenset({"t5"})
 
-# What every model has, and the most that it can be. llama.cpp ends the process for some of these
-# (LLAMA_MAX_LAYERS is 512), so that they are looked at before.
-_SIZES: Final = {"context_length": 2**31 - 1, "embedding_length": 2**24, "block_count": 512}
-
 _SHARD: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 _MAX_SHARDS: Final = 1000
-_MAX_CACHED: Final = 1024
+_MAX_CACHED: Final = 256
 
 # general.sampling.* of llama.cpp's src/llama-arch.cpp: the sampling that a model's author recommends.
 _SAMPLING: Final = {
@@ -70,17 +68,18 @@ class ModelFile:
         path: its file; of a split model the first one.
         header: that file's header.
         size: bytes of all its files.
-        n_params: elements of all its tensors.
-        n_tensors: tensors in all its files; 0 if only the vocabulary is there.
-        tensor_types: how many tensors there are of each type.
+        tensors: the tensors in all its files, by name; none if only the vocabulary is there.
     """
 
     path: Path
     header: Header
     size: int
-    n_params: int
-    n_tensors: int
-    tensor_types: Counter[str]
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def n_params(self) -> int:
+        """The elements of all tensors."""
+        return sum(tensor.elements for tensor in self.tensors.values())
 
     @property
     def architecture(self) -> str:
@@ -98,7 +97,8 @@ class ModelFile:
         declared = self.header.whole("general.file_type")
         if declared in FILE_TYPES:
             return FILE_TYPES[declared]
-        return self.tensor_types.most_common(1)[0][0] if self.tensor_types else "none"
+        kinds = Counter(tensor.kind for tensor in self.tensors.values())
+        return kinds.most_common(1)[0][0] if kinds else "none"
 
     @property
     def trained_context(self) -> int | None:
@@ -107,8 +107,13 @@ class ModelFile:
 
     @property
     def embedding_length(self) -> int | None:
-        """Dimensions of the vectors inside the model, and of its embeddings."""
+        """Dimensions of the vectors inside the model."""
         return self._own("embedding_length")
+
+    @property
+    def output_length(self) -> int | None:
+        """Dimensions of its embeddings where they differ from those inside, else the same."""
+        return self._own("embedding_length_out") or self.embedding_length
 
     @property
     def n_layers(self) -> int | None:
@@ -129,7 +134,7 @@ class ModelFile:
     @property
     def vocabulary_only(self) -> bool:
         """Whether the file has a tokenizer but no weights."""
-        return self.n_tensors == 0
+        return not self.tensors
 
     @property
     def pooling(self) -> int | None:
@@ -190,32 +195,32 @@ class ModelFile:
             "chat_template": self.chat_template is not None,
         }
 
-    def check(self) -> None:
-        """Raise if llama.cpp cannot have any use for this file as a model.
+    def check(self, *, tokens: bool = False) -> None:
+        """Raise if llama.cpp cannot have any use for this file as a model, or would not survive it.
+
+        Args:
+            tokens: whether the vocabulary is looked at too, which takes a tenth of a second where it is large.
 
         Raises:
+            ModelNotFound: the file is gone.
             BackendError: what it is instead, or what it lacks.
         """
-        if self.companion is not None:
-            raise BackendError(f"cannot use the model file {self.path}: it is {self.companion}, not a language model")
-        if self.header.text("general.architecture") is None:
-            raise BackendError(f"cannot use the model file {self.path}: it does not name its architecture")
-        if self.header.text("tokenizer.ggml.model") is None:
-            raise BackendError(f"cannot use the model file {self.path}: it has no tokenizer")
-        if self.vocabulary_only:
-            return
-        for fact, most in _SIZES.items():
-            value = self._own(fact)
-            if value is None or not 1 <= value <= most:
-                raise self._impossible(fact, value)
-        heads, shared = self._own("attention.head_count"), self._own("attention.head_count_kv")
-        if heads is not None and not 0 <= heads <= (self.embedding_length or 0):
-            raise self._impossible("attention.head_count", heads)
-        if shared is not None and heads is not None and not 0 <= shared <= heads:
-            raise self._impossible("attention.head_count_kv", shared)
+        fault = self._fault()
+        if fault is None and tokens:
+            fault = vocabulary_fault(self.path, self.header)
+        if fault is not None:
+            raise BackendError(f"cannot use the model file {self.path}: {fault}")
 
-    def _impossible(self, fact: str, value: int | None) -> BackendError:
-        return BackendError(f"cannot use the model file {self.path}: its {self.architecture}.{fact} is {value}")
+    def _fault(self) -> str | None:
+        if self.companion is not None:
+            return f"it is {self.companion}, not a language model"
+        if self.header.text("general.architecture") is None:
+            return "it does not name its architecture"
+        if self.header.text("tokenizer.ggml.model") is None:
+            return "it has no tokenizer"
+        if self.vocabulary_only:
+            return None
+        return key_fault(self.architecture, self.header, self.tensors) or tensor_fault(self.tensors)
 
     def _own(self, fact: str) -> int | None:
         return self.header.whole(f"{self.architecture}.{fact}")
@@ -257,9 +262,7 @@ def model_file(path: Path) -> ModelFile:
         path=paths[0],
         header=headers[0],
         size=sum(size for _, size in stamps),
-        n_params=sum(header.n_params for header in headers),
-        n_tensors=sum(header.n_tensors for header in headers),
-        tensor_types=sum((header.tensor_types for header in headers), Counter()),
+        tensors={name: tensor for header in headers for name, tensor in header.tensors.items()},
     )
     with _cache_lock:
         if len(_cache) >= _MAX_CACHED:

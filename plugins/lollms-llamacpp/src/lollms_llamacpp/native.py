@@ -35,6 +35,7 @@ _log = logging.getLogger("lollms_llamacpp.llama_cpp")
 _ERROR_LEVEL: Final = 4  # ggml.h: NONE 0, DEBUG 1, INFO 2, WARN 3, ERROR 4, CONT 5 (goes on with the last line)
 _CONTINUED: Final = 5
 _CONTROL_OR_UNKNOWN: Final = 1 << 3 | 1 << 0  # llama.h: enum llama_token_attr
+_WORDPIECE: Final = 3  # llama.h: enum llama_vocab_type
 _LSTRIP: Final = 1 << 7
 _RSTRIP: Final = 1 << 8
 
@@ -240,6 +241,21 @@ class Model(Kept):
         self.eos: int | None = _token(lib.llama_vocab_eos(self.vocab))
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(self.vocab)) and self.bos is not None
         self._keep(weakref.finalize(self, lib.llama_model_free, pointer))
+        lacking = self._lacking()
+        if lacking:
+            self.close()
+            raise BackendError(f"cannot use the model file {path}: its vocabulary has no token for the {lacking}")
+
+    def _lacking(self) -> str | None:
+        """Where llama.cpp wants a token that is not there, and would end the process at the first text."""
+        lib, vocab = self.lib, self.vocab
+        both = lib.llama_vocab_type(vocab) == _WORDPIECE
+        if self.bos is None and (both or lib.llama_vocab_get_add_bos(vocab)):
+            return "beginning of a text"
+        end = lib.llama_vocab_sep(vocab) if both else lib.llama_vocab_eos(vocab)
+        if _token(end) is None and (both or lib.llama_vocab_get_add_eos(vocab)):
+            return "end of a text"
+        return None
 
     # The vocabulary; called inside `with model` ------------------------------------------------------------
 

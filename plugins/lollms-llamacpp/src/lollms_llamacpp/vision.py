@@ -25,6 +25,7 @@ from lollms_llamacpp.image_size import image_size
 from lollms_llamacpp.model_file import ModelFile, model_file, shard_of
 from lollms_llamacpp.native import ABORTED, Context, Kept, Model, StopFlag, library
 from lollms_llamacpp.options import LoadOptions
+from lollms_llamacpp.projector_checks import projector_fault
 
 __all__ = ["ImageContext", "Piece", "Projector", "projector_beside", "projector_file", "sees"]
 
@@ -35,14 +36,6 @@ _NODES_BETWEEN_LOOKS: Final = 16
 
 _MAX_PIXELS: Final = 64_000_000
 _MAX_RATIO: Final = 100
-# What every projector has for images, and the most that it can be.
-_SIZES: Final = {
-    "image_size": 2**14,
-    "patch_size": 2**10,
-    "embedding_length": 2**16,
-    "attention.head_count": 2**10,
-    "projection_dim": 2**20,
-}
 
 
 # Files ------------------------------------------------------------------------------------------------
@@ -58,11 +51,9 @@ def projector_file(path: Path) -> ModelFile:
     file = model_file(path)
     if file.companion != "a vision projector":
         raise BackendError(f"cannot use {path} as mmproj: it is no projector")
-    if sees(file):
-        for fact, most in _SIZES.items():
-            value = file.header.whole(f"clip.vision.{fact}")
-            if value is None or not 1 <= value <= most:
-                raise BackendError(f"cannot use the projector {path}: its clip.vision.{fact} is {value}")
+    fault = projector_fault(file.header, file.tensors, sees=sees(file))
+    if fault is not None:
+        raise BackendError(f"cannot use the projector {path}: {fault}")
     return file
 
 
