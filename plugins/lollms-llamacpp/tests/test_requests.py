@@ -182,7 +182,7 @@ def test_prompt_in_parts(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(native.Context, "decode", seen)
     with LlamaCppBinding(models_path=tiny_folder, model_name="bare", n_batch=8) as binding:
-        assert isinstance(binding.generate_text("x" * 20, n_predict=3, logit_bias={258: -100}), str)
+        assert isinstance(binding.generate_text("x" * 20, n_predict=3, seed=1, logit_bias={258: -100}), str)
     assert counts == [8, 8, 4, 1, 1]
 
 
