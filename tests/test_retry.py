@@ -26,7 +26,7 @@ def test_passing_faults_are_asked_again(status: int) -> None:
     assert budget().after_status(status, {}) == 0.5
 
 
-@pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 413, 422, 600])
+@pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 413, 422, 501, 600])
 def test_lasting_ones_are_not(status: int) -> None:
     assert budget().after_status(status, {}) is None
 

@@ -4,8 +4,9 @@ Everything that the framework raises on purpose is a :class:`LollmsError`, excep
 ``TypeError`` and ``ValueError`` for arguments of the wrong type or range::
 
     LollmsError
-    ├── BackendUnavailable          connection refused, DNS failure, library or file missing
-    ├── BackendTimeout              idle timeout or total deadline passed
+    ├── BackendUnavailable          no connection: refused, not made in time, name unknown, certificate
+    │                               not valid; or library or file missing
+    ├── BackendTimeout              a connected backend was silent too long, or the total deadline passed
     ├── AuthenticationError         key missing or refused
     ├── RateLimited                 the backend asks to wait (retry_after: seconds or None)
     ├── Overloaded                  no room now, here or at the backend

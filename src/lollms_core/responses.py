@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from lollms_core.errors import (
     AuthenticationError,
@@ -23,9 +23,12 @@ from lollms_core.errors import (
     ProtocolError,
     RateLimited,
 )
+from lollms_core.redaction import Redaction
 from lollms_core.retry import parse_retry_after
 
-__all__ = ["check_content_type", "error_of_message", "error_of_response", "server_words"]
+__all__ = ["StatusLine", "check_content_type", "error_of_message", "error_of_response", "server_words"]
+
+Secrets: TypeAlias = Redaction | Iterable[str | None]
 
 _MAX_WORDS: Final = 500
 # How servers say that a prompt is too long: OpenAI and vLLM, llama-server, llama-cpp-python, others.
@@ -46,7 +49,7 @@ def error_of_response(
     *,
     who: str,
     model: str | None = None,
-    secrets: Iterable[str | None] = (),
+    secrets: Secrets = (),
 ) -> LollmsError:
     """The error that a response with a status of 300 or more means.
 
@@ -56,14 +59,14 @@ def error_of_response(
         body: the response's body, or its beginning.
         who: binding and host, as in ``ollama at http://127.0.0.1:11434``; begins the message.
         model: the model that was asked for.
-        secrets: keys, to be taken out of the server's words.
+        secrets: keys, or their :class:`~lollms_core.redaction.Redaction`, to be taken out of the server's words.
     """
     words, codes = server_words(headers.get("content-type", ""), body, secrets)
     if status == 429:
         text = _sentence(who, "asks to wait", status, words)
         return RateLimited(text, retry_after=parse_retry_after(headers.get("retry-after")))
     if status in _REDIRECTS:
-        place = _without(headers.get("location", "another address"), secrets)
+        place = _redaction(secrets).text(headers.get("location", "another address"))
         return BackendError(f"{who} has moved to {place} (status {status}); give that address as host_address")
     kind, verb = _KINDS.get(status) or ((BackendError, "failed") if status >= 500 else _REFUSED)
     if kind is not AuthenticationError and _OVERFLOW.search(f"{codes} {words}"):
@@ -88,10 +91,9 @@ def _sentence(who: str, verb: str, status: int, words: str) -> str:
     return f"{who} {verb} (status {status})" + (f": {words}" if words else "")
 
 
-def error_of_message(message: Any, *, who: str, secrets: Iterable[str | None] = ()) -> LollmsError:
+def error_of_message(message: Any, *, who: str, secrets: Secrets = ()) -> LollmsError:
     """The error that an ``{"error": ...}`` record in a stream means; `message` is the value of ``error``."""
-    words, codes = _words_of(message)
-    words = _without(words, secrets)
+    words, codes = _words_of(message, _redaction(secrets))
     text = f"{who} failed: {words}" if words else f"{who} failed without saying why"
     return ContextOverflow(text) if _OVERFLOW.search(f"{codes} {words}") else BackendError(text)
 
@@ -107,20 +109,20 @@ def check_content_type(headers: Mapping[str, str], expected: Iterable[str], *, w
         raise ProtocolError(f"{who} answered with {found} instead of {' or '.join(expected)}: is it the right address?")
 
 
-def server_words(content_type: str, body: bytes, secrets: Iterable[str | None] = ()) -> tuple[str, str]:
+def server_words(content_type: str, body: bytes, secrets: Secrets = ()) -> tuple[str, str]:
     """What the server says is wrong, as one line without keys, and its codes for it; "" where it says nothing."""
+    redaction = _redaction(secrets)
     text = body.decode("utf-8", "replace")
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         if "html" in content_type.lower() or text.lstrip()[:1] == "<":
             return "a web page", ""
-        return _without(_one_line(text), secrets), ""
-    words, codes = _words_of(found)
-    return _without(words, secrets), codes
+        return _one_line(redaction.text(text)), ""
+    return _words_of(found, redaction)
 
 
-def _words_of(found: Any) -> tuple[str, str]:
+def _words_of(found: Any, redaction: Redaction) -> tuple[str, str]:
     """The message and the codes in the forms that servers give them."""
     codes = ""
     while isinstance(found, Mapping):
@@ -128,9 +130,11 @@ def _words_of(found: Any) -> tuple[str, str]:
             " ".join(str(found[name]) for name in ("code", "type") if isinstance(found.get(name), (str, int))) + " "
         )
         found = next((found[name] for name in ("error", "message", "detail", "msg") if found.get(name)), "")
+    codes = redaction.text(codes.strip())
     if isinstance(found, list):  # FastAPI's list of what is wrong with a request
-        return "; ".join(_words_of(item)[0] for item in found[:3]), codes.strip()
-    return _one_line("" if found is None else str(found)), codes.strip()
+        return "; ".join(_words_of(item, redaction)[0] for item in found[:3]), codes
+    # Secrets first: of one that is cut in two the beginning would stay.
+    return _one_line(redaction.text("" if found is None else str(found))), codes
 
 
 def _one_line(text: str) -> str:
@@ -139,8 +143,38 @@ def _one_line(text: str) -> str:
     return line if len(line) <= _MAX_WORDS else line[:_MAX_WORDS] + "..."
 
 
-def _without(text: str, secrets: Iterable[str | None]) -> str:
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    return text
+def _redaction(secrets: Secrets) -> Redaction:
+    return secrets if isinstance(secrets, Redaction) else Redaction(secrets)
+
+
+class StatusLine:
+    """Whether what a peer answers begins as HTTP does (RFC 9112, section 4), told by its first bytes.
+
+    A parser waits for the end of a line, or of all of them: of a mail or SSH server, which first says its name and
+    then waits in its turn, for ever.
+    """
+
+    _BEGINNING: Final = b"HTTP/"
+
+    def __init__(self) -> None:
+        self._heard: bytes | None = None
+
+    def sent(self, data: bytes) -> None:
+        """`data` goes to the peer: what comes next answers it, if it begins a request."""
+        if data[:1].isalpha():  # not the rest of a request, nor the handshake with a SOCKS proxy
+            self._heard = b""
+
+    def fits(self, data: bytes) -> bool:
+        """Whether `data`, which came from the peer, can be the beginning of an answer, or comes after that."""
+        if self._heard is None:
+            return True
+        self._heard += data[: len(self._BEGINNING)]
+        beginning = self._heard[: len(self._BEGINNING)]
+        if len(beginning) == len(self._BEGINNING):
+            self._heard = None
+        return self._BEGINNING.startswith(beginning)
+
+    @property
+    def unheard(self) -> bool:
+        """Whether nothing came since the last request was sent; an answer to it was there before it was asked for."""
+        return self._heard == b""

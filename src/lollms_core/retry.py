@@ -77,10 +77,11 @@ class RetryBudget:
     def after_status(self, status: int, headers: Mapping[str, str]) -> float | None:
         """Seconds to wait after this response, None to give up.
 
-        408, 409, 429 and 5xx are asked again; a Retry-After is obeyed up to :data:`RETRY_AFTER_CAP`.
+        408, 409, 429 and 5xx are asked again, but for 501, which says that the server never does that
+        (RFC 9110, section 15.6.2); a Retry-After is obeyed up to :data:`RETRY_AFTER_CAP`.
         `headers` has lower-case names, or is insensitive to case.
         """
-        if not (status in (408, 409, 429) or 500 <= status <= 599):
+        if status == 501 or not (status in (408, 409, 429) or 500 <= status <= 599):
             return None
         asked = parse_retry_after(headers.get("retry-after"))
         if asked is not None and asked > RETRY_AFTER_CAP:

@@ -20,22 +20,6 @@ pytestmark = pytest.mark.faults
 Note = Callable[[str, object], None]
 
 
-# What does not hold yet, with the reason; a row that begins to hold fails here, so that it is taken out.
-_SILENT_PEER = "a line that is none of HTTP's, and then the end, is taken for a connection that broke, and tried again"
-_BOTH = {
-    "SSH banner": _SILENT_PEER,
-    "mail server": _SILENT_PEER,
-    "second answer that nobody asked for": "the HTTP package keeps the bytes, and takes them for the next answer",
-}
-_NO_LIMIT = "max_response_bytes is not an option there yet"
-KNOWN = {
-    "OpenAI": {**_BOTH, "endless stream": _NO_LIMIT, "endless answer": _NO_LIMIT},
-    "Ollama": {**_BOTH, "501: not here": "501 is asked again like its neighbours"},
-}
-
-RACES = {"second answer that nobody asked for"}  # whether they show depends on who is quicker
-
-
 @pytest.fixture(params=["ollama", "openai"])
 def peer(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Dialect, Factory]:
     """A dialect, and what makes bindings that speak it."""
@@ -56,15 +40,7 @@ def peer(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     ("fault", "how"), [pytest.param(fault, how, id=f"{fault.name}-{how}") for fault in FAULTS for how in fault.hows]
 )
 def test_row(fault: Fault, how: How, mode: Mode, peer: tuple[Dialect, Factory], record_property: Note) -> None:
-    known = KNOWN[peer[0].name].get(fault.name)
-    try:
-        report = play(fault, *peer, how, mode)
-    except (AssertionError, TypeError):
-        if known is None:
-            raise
-        record_property("row", (fault.name, peer[0].name, how, mode, "does not hold"))
-        pytest.xfail(known)
-    assert known is None or fault.name in RACES, "this holds now: take it out of KNOWN"
+    report = play(fault, *peer, how, mode)
     if report is not None:
         record_property("requests", report.requests)
         record_property("row", (fault.name, peer[0].name, how, mode, report.outcome))

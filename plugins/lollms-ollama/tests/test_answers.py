@@ -25,6 +25,7 @@ from lollms_core import (
     ToolCall,
     Usage,
 )
+from lollms_core.redaction import Redaction
 from lollms_ollama.answers import AnswerReader, vectors
 from lollms_ollama.records import known_error, parse
 
@@ -190,7 +191,7 @@ def test_an_error_in_the_stream() -> None:
     with pytest.raises(BackendError, match="CUDA error") as caught:
         read(line(said("x")), line({"error": "CUDA error: sk-1"}))
     assert WHO in str(caught.value)
-    reader = AnswerReader(WHO, "m", secrets=("sk-1",))
+    reader = AnswerReader(WHO, "m", redaction=Redaction(["sk-1"]))
     with pytest.raises(BackendError) as caught:
         list(reader.feed(line({"error": "bad key sk-1"})))
     assert "sk-1" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 
 import httpx
@@ -12,12 +13,14 @@ from lollms_core import (
     BackendError,
     BackendTimeout,
     BackendUnavailable,
+    BadRequest,
     ContextOverflow,
     LollmsError,
     ModelNotFound,
     ProtocolError,
     StreamInterrupted,
 )
+from lollms_core.redaction import Secret
 from lollms_ollama.address import Server
 from lollms_ollama.calls import Call
 from lollms_ollama.exchange import Exchange, Limits
@@ -28,12 +31,20 @@ KEY = "sk-secret"
 def exchange(**options: float) -> Exchange:
     deadline = options.pop("deadline", None)
     limits = Limits.of({"retries": 0, **options}, timeout=5, deadline=deadline)
-    return Exchange(Server("http://h:1", KEY), "ollama at http://h:1", Call("POST", "/api/chat", {}, "m"), limits)
+    return Exchange(
+        Server("http://h:1", Secret(KEY)), "ollama at http://h:1", Call("POST", "/api/chat", {}, "m"), limits
+    )
+
+
+def caused(error: Exception, by: Exception) -> Exception:
+    error.__cause__ = by
+    return error
 
 
 FAILURES: list[tuple[Exception, type[LollmsError], bool]] = [
     (httpx.ConnectError("refused"), BackendUnavailable, True),
-    (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]"), BackendUnavailable, False),
+    (caused(httpx.ConnectError("x"), ssl.SSLCertVerificationError("x")), BackendUnavailable, False),
+    (caused(httpx.ConnectError("x"), ssl.SSLError("wrong version")), ProtocolError, False),
     (httpx.ConnectTimeout(""), BackendUnavailable, True),
     (httpx.ProxyError("no"), BackendUnavailable, False),
     (httpx.ReadError("reset"), BackendUnavailable, True),
@@ -41,7 +52,7 @@ FAILURES: list[tuple[Exception, type[LollmsError], bool]] = [
     (httpx.RemoteProtocolError("Server disconnected without sending a response."), BackendUnavailable, True),
     (httpx.RemoteProtocolError("illegal status line"), ProtocolError, False),
     (httpx.ReadTimeout(""), BackendTimeout, False),
-    (httpx.UnsupportedProtocol("x"), BackendUnavailable, False),
+    (httpx.UnsupportedProtocol("x"), BadRequest, False),
 ]
 
 
@@ -87,7 +98,7 @@ def test_failures_in_the_answer() -> None:
     assert isinstance(exchange().broken(httpx.RemoteProtocolError("incomplete chunked read")), StreamInterrupted)
     silent = exchange().broken(httpx.ReadTimeout(""))
     assert isinstance(silent, BackendTimeout)
-    assert "silent for 5 s" in str(silent)
+    assert "no sign of life for 5 s" in str(silent)
     assert "'m'" in str(silent)
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 from urllib.parse import urlsplit
+
+from lollms_core.redaction import Redaction, Secret, secrets_of_url
 
 __all__ = ["Server", "base_url", "server"]
 
@@ -22,24 +25,25 @@ _SCHEME_PORTS: Final = {"http": 80, "https": 443}
 _UNSPECIFIED: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is replaced
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Server:
     """One server and how to speak to it.
 
     Attributes:
         url: scheme, host, port and path before ``/api``, without a slash at the end.
-        key: sent as a bearer token; never shown.
+        key: sent as a bearer token.
         verify: whether its certificate is checked.
     """
 
     url: str
-    key: str | None = field(default=None, repr=False)
+    key: Secret | None = None
     verify: bool = True
 
-    @property
-    def secrets(self) -> tuple[str | None, ...]:
-        """What must not appear in any text."""
-        return (self.key,)
+    @cached_property
+    def redaction(self) -> Redaction:
+        """Takes the key, and that of the proxy, out of whatever may be shown."""
+        proxy = secrets_of_url(self.proxy.reveal()) if self.proxy is not None else ()
+        return Redaction([*([self.key.reveal()] if self.key is not None else ()), *proxy])
 
     @property
     def is_local(self) -> bool:
@@ -50,8 +54,9 @@ class Server:
         except ValueError:
             return host == "localhost" or host.endswith(".localhost")
 
-    def proxy(self) -> str | None:
-        """The proxy that the environment names for this server, None if there is none."""
+    @cached_property
+    def proxy(self) -> Secret | None:
+        """The URL of the proxy that the environment names for this server, None if there is none."""
         if self.is_local:
             return None
         from urllib.request import getproxies, proxy_bypass
@@ -61,7 +66,7 @@ class Server:
             return None
         proxies = getproxies()
         found = proxies.get(parts.scheme) or proxies.get("all")
-        return found if found is None or "://" in found else f"http://{found}"
+        return Secret(found if "://" in found else f"http://{found}") if found else None
 
 
 def server(host_address: str | None, service_key: str | None, verify_ssl_certificate: bool | None) -> Server:
@@ -82,7 +87,7 @@ def server(host_address: str | None, service_key: str | None, verify_ssl_certifi
         url = base_url(text, "OLLAMA_HOST", lenient=True)
     else:
         url = base_url(host_address.strip(), "host_address")
-    return Server(url, service_key or None, verify_ssl_certificate is not False)
+    return Server(url, Secret(service_key) if service_key else None, verify_ssl_certificate is not False)
 
 
 def base_url(text: str, what: str, *, lenient: bool = False) -> str:
@@ -96,6 +101,8 @@ def base_url(text: str, what: str, *, lenient: bool = False) -> str:
     Raises:
         ValueError: it is no address, or has a scheme other than http and https, or a password in it.
     """
+    if "@" in text:
+        raise ValueError(f"{what} has a user or password in it; give a key as service_key")
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text
@@ -103,9 +110,9 @@ def base_url(text: str, what: str, *, lenient: bool = False) -> str:
     if scheme not in _SCHEME_PORTS:
         raise ValueError(f"{what} has the scheme {scheme!r}; an Ollama server is reached by http or https")
     place, slash, path = rest.partition("/")
-    if "@" in place:
-        raise ValueError(f"{what} has a user or password in it; give a key as service_key")
-    if any(character in text for character in "?# \t\r\n\\") or not text.isprintable():
+    if "?" in text or "#" in text:
+        raise ValueError(f"{what} must be an address without '?' and '#'; give a key as service_key")
+    if any(character in text for character in " \t\r\n\\") or not text.isprintable():
         raise ValueError(f"{what} is not an address: {text!r}")
     default = _SCHEME_PORTS[scheme] if separator else _DEFAULT_PORT
     host, port = _host_and_port(place, default, what, lenient=lenient)

@@ -24,6 +24,7 @@ from lollms_core import (
     Usage,
 )
 from lollms_core.events import FinishReason
+from lollms_core.redaction import Redaction
 from lollms_ollama.records import Records, quoted, whole_number
 
 __all__ = ["PROVIDER", "AnswerReader", "vectors"]
@@ -31,6 +32,7 @@ __all__ = ["PROVIDER", "AnswerReader", "vectors"]
 PROVIDER: Final = "ollama"
 """The key of our own data in a message's ``provider``."""
 
+_NOTHING: Final = Redaction()
 _REASONS: Final = frozenset(get_args(FinishReason))
 
 
@@ -38,7 +40,7 @@ class AnswerReader(Records[Event]):
     """The events of one streamed answer of /api/chat or /api/generate.
 
     Args:
-        who, model, content_type, secrets: see :class:`Records`.
+        who, model, content_type, redaction: see :class:`Records`.
         logprobs: whether log probabilities were asked for.
     """
 
@@ -47,11 +49,11 @@ class AnswerReader(Records[Event]):
         who: str,
         model: str,
         content_type: str = "",
-        secrets: tuple[str | None, ...] = (),
+        redaction: Redaction = _NOTHING,
         *,
         logprobs: bool = False,
     ) -> None:
-        super().__init__(who, model, content_type, secrets)
+        super().__init__(who, model, content_type, redaction)
         self._logprobs = _Logprobs() if logprobs else None
         self._calls = 0
         self._spoke = False
@@ -88,7 +90,9 @@ class AnswerReader(Records[Event]):
                 )
             yield self._finish(record)
         elif not message and "response" not in record and "thinking" not in record:
-            raise ProtocolError(f"{self._who} sent a record that is no part of an answer: {quoted(json.dumps(record))}")
+            raise ProtocolError(
+                f"{self._who} sent a record that is no part of an answer: {quoted(json.dumps(record), self._redaction)}"
+            )
 
     def _finish(self, record: Mapping[str, Any]) -> Finish:
         said = record.get("done_reason")
@@ -98,11 +102,11 @@ class AnswerReader(Records[Event]):
             reason = "tool_calls"
         return Finish(
             reason,
-            model=record["model"] if isinstance(record.get("model"), str) else None,
+            model=self._redaction.text(record["model"]) if isinstance(record.get("model"), str) else None,
             # In a loop of tool calls the model wants to see what it thought (docs/capabilities/streaming.mdx).
             provider={PROVIDER: {"thinking": "".join(self._thinking)}} if self._thinking else None,
             # "context" is the whole conversation as tokens, which nobody wants in a log.
-            raw={name: value for name, value in record.items() if name != "context"},
+            raw=self._redaction.value({name: value for name, value in record.items() if name != "context"}),
         )
 
     def _text(self, what: str, value: object) -> str:
@@ -130,7 +134,7 @@ class AnswerReader(Records[Event]):
             return [_token_logprob(entry) for entry in found]
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ProtocolError(
-                f"{self._who} sent log probabilities that are none: {quoted(json.dumps(found))}"
+                f"{self._who} sent log probabilities that are none: {quoted(json.dumps(found), self._redaction)}"
             ) from None
 
 

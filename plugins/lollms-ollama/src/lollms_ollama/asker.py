@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lollms_core import BackendUnavailable, LollmsError, StreamInterrupted
 from lollms_core.control import Control
+from lollms_core.redaction import LogGuard
 from lollms_ollama.address import Server
 from lollms_ollama.calls import Call
 from lollms_ollama.exchange import Exchange, Limits
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Asker"]
 
+_LOGGERS: Final = (
+    "httpx",
+    *(f"httpcore.{name}" for name in ("connection", "http11", "http2", "proxy", "socks")),
+)
+"""Who prints what a server sends; asyncio does not."""
+
 _Result = TypeVar("_Result")
 
 Reader = Callable[[str], Records[Any]]
@@ -29,6 +37,8 @@ Reader = Callable[[str], Records[Any]]
 
 class Asker:
     """One server, to be asked from any thread and any event loop.
+
+    What it raises shows no key, not even in the locals of a traceback: each way out has every error cleaned.
 
     Args:
         server: where it is.
@@ -41,43 +51,56 @@ class Asker:
         self._sync = SyncHttp(server)
         self._async: AsyncHttp | None = None
         self._lock = threading.Lock()
+        self._guard: LogGuard | None = None
         self._closed = False
 
     # Streams ----------------------------------------------------------------------------------------------
 
     def read(self, call: Call, limits: Limits, control: Control, reader_for: Reader) -> Iterator[Any]:
         """The events of the streamed answer to `call`; closing the iterator closes the connection."""
-        with self._sync.open(self._exchange(call, limits), control) as response:
-            reader = reader_for(response.content_type)
-            try:
-                for data in response.pieces():
-                    yield from reader.feed(data)
-                    if reader.done:
-                        break
-            except StreamInterrupted as broken:
-                # The last record may lack nothing but its line end.
-                yield from _last_of(reader, broken)
-                return
-            yield from reader.close()
-            response.drain()
+        data = b""
+        try:
+            with self._sync.open(self._exchange(call, limits), control) as response:
+                reader = reader_for(response.content_type)
+                try:
+                    for data in response.pieces():
+                        yield from reader.feed(data)
+                        if reader.done:
+                            break
+                except StreamInterrupted as broken:
+                    # The last record may lack nothing but its line end.
+                    yield from _last_of(reader, broken)
+                    return
+                yield from reader.close()
+                response.drain()
+        except Exception as error:
+            data = b""
+            self._clean(error)
+            raise
 
     async def aread(self, call: Call, limits: Limits, reader_for: Reader) -> AsyncGenerator[Any]:
         """The same for asyncio."""
-        async with self._asynchronous().open(self._exchange(call, limits)) as response:
-            reader = reader_for(response.content_type)
-            try:
-                async for data in response.pieces():
-                    for event in reader.feed(data):
+        data = b""
+        try:
+            async with self._asynchronous().open(self._exchange(call, limits)) as response:
+                reader = reader_for(response.content_type)
+                try:
+                    async for data in response.pieces():
+                        for event in reader.feed(data):
+                            yield event
+                        if reader.done:
+                            break
+                except StreamInterrupted as broken:
+                    for event in _last_of(reader, broken):
                         yield event
-                    if reader.done:
-                        break
-            except StreamInterrupted as broken:
-                for event in _last_of(reader, broken):
+                    return
+                for event in reader.close():
                     yield event
-                return
-            for event in reader.close():
-                yield event
-            await response.drain()
+                await response.drain()
+        except Exception as error:
+            data = b""
+            self._clean(error)
+            raise
 
     # Procedures -------------------------------------------------------------------------------------------
 
@@ -89,12 +112,14 @@ class Asker:
             limits: what all of it together may take.
             control: ends it from another thread; then it is a BackendUnavailable.
         """
+        answer = None
         try:
             step = next(procedure)
             while True:
                 try:
                     answer = self._step(step, limits, control)
                 except LollmsError as error:
+                    self._clean(error)  # a procedure may log it
                     if control is not None and control.cancelled:
                         raise self._cancelled() from error
                     step = procedure.throw(error)
@@ -103,23 +128,33 @@ class Asker:
         except StopIteration as end:
             result: _Result = end.value
             return result
+        except Exception as error:
+            answer = None
+            self._clean(error)
+            raise
         finally:
             procedure.close()
 
     async def arun(self, procedure: Steps[_Result], limits: Limits) -> _Result:
         """The same in an event loop; it ends with its task."""
+        answer = None
         try:
             step = next(procedure)
             while True:
                 try:
                     answer = await self._astep(step, limits)
                 except LollmsError as error:
+                    self._clean(error)
                     step = procedure.throw(error)
                 else:
                     step = procedure.send(answer)
         except StopIteration as end:
             result: _Result = end.value
             return result
+        except Exception as error:
+            answer = None
+            self._clean(error)
+            raise
         finally:
             procedure.close()
 
@@ -127,21 +162,23 @@ class Asker:
 
     def close(self) -> None:
         """Close all connections; from now on every request is refused."""
-        self._sync.close()
-        with self._lock:
-            self._closed = True
-            asynchronous = self._async
+        asynchronous = self._end()
         if asynchronous is not None:
             asynchronous.close()
 
     async def aclose(self) -> None:
         """The same for asyncio; the connections of this event loop are closed when it returns."""
+        asynchronous = self._end()
+        if asynchronous is not None:
+            await asynchronous.aclose()
+
+    def _end(self) -> AsyncHttp | None:
         self._sync.close()
         with self._lock:
             self._closed = True
-            asynchronous = self._async
-        if asynchronous is not None:
-            await asynchronous.aclose()
+            if self._guard is not None:
+                self._guard.close()
+            return self._async
 
     # ------------------------------------------------------------------------------------------------------
 
@@ -224,12 +261,27 @@ class Asker:
         return found
 
     def _parsed(self, call: Call, data: bytes) -> dict[str, Any]:
-        return {} if call.says_nothing else parse(data, self._who)
+        if call.says_nothing:
+            return {}
+        found = parse(data, self._who, redaction=self._server.redaction)
+        if call.is_large:
+            return found
+        described: dict[str, Any] = self._server.redaction.value(found)
+        return described
+
+    def _clean(self, error: Exception) -> None:
+        self._server.redaction.error(error)
 
     def _cancelled(self) -> BackendUnavailable:
         return BackendUnavailable(f"{self._who}: the request was cancelled")
 
     def _exchange(self, call: Call, limits: Limits) -> Exchange:
+        if self._guard is None:
+            with self._lock:
+                if not self._closed and self._guard is None:
+                    self._guard = LogGuard(self._server.redaction, _LOGGERS)
+                    # For a binding that nobody closes.
+                    weakref.finalize(self, self._guard.close)
         return Exchange(self._server, self._who, call, limits)
 
     def _asynchronous(self) -> AsyncHttp:

@@ -120,7 +120,7 @@ class OllamaBinding(OllamaModels):
 
     def _reader(self, request: GenerationRequest, call: Call) -> Any:
         return lambda content_type: AnswerReader(
-            self._who, call.model or "", content_type, self._server.secrets, logprobs=bool(request.logprobs)
+            self._who, call.model or "", content_type, self._server.redaction, logprobs=bool(request.logprobs)
         )
 
     def _checked(self, request: GenerationRequest, kind: Capability) -> GenerationRequest:

@@ -40,6 +40,7 @@ class Call:
         body: what is sent as JSON.
         model: the model that it is about, for messages.
         says_nothing: whether the answer's status is all that it says.
+        is_large: whether the answer is mostly vectors or a vocabulary, and no description of anything.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Call:
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     model: str | None = None
     says_nothing: bool = False
+    is_large: bool = False
 
     def content(self) -> bytes:
         """The body's bytes, "" if there is none.
@@ -73,7 +75,7 @@ def show(model: str, *, verbose: bool = False) -> Call:
     body: dict[str, Any] = {"model": model, "name": model}  # servers before 0.1.44 know only "name"
     if verbose:
         body["verbose"] = True
-    return Call("POST", "/api/show", body, model)
+    return Call("POST", "/api/show", body, model, is_large=verbose)
 
 
 def loading(model: str, options: Mapping[str, Any], *, embeds: bool = False) -> Call:
@@ -187,7 +189,7 @@ def embedding(request: EmbedRequest, model: str, texts: Sequence[str]) -> Call:
     _add(body, options, request.options)
     if request.dimensions is not None:
         body["dimensions"] = request.dimensions
-    return Call("POST", "/api/embed", body, model)
+    return Call("POST", "/api/embed", body, model, is_large=True)
 
 
 def _add(body: dict[str, Any], options: dict[str, Any], own: Mapping[str, Any]) -> None:

@@ -11,14 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lollms_core import (
-    BackendTimeout,
-    BackendUnavailable,
-    CapabilityNotSupported,
-    LollmsError,
-    ProtocolError,
-    StreamInterrupted,
-)
+from lollms_core import BackendTimeout, CapabilityNotSupported, LollmsError, ProtocolError
+from lollms_core.failures import before_answer, in_answer
 from lollms_core.responses import check_content_type, error_of_response
 from lollms_core.retry import RetryBudget, RetryPolicy
 from lollms_ollama.address import Server
@@ -84,9 +78,11 @@ class Exchange:
         self.who = who
         self.call = call
         self.limits = limits
+        self.about = who if call.model is None else f"{who}, model {call.model!r}"
         self.url = server.url + call.path
         self._budget = RetryBudget(limits.policy, who)
         self._received = 0
+        self._lost = False
 
     def failed(self, error: Exception) -> float:
         """Seconds to wait before the next try, after a failure before the first byte of a response.
@@ -94,11 +90,23 @@ class Exchange:
         Raises:
             LollmsError: there is no next try.
         """
-        meaning, again = self._meaning(error)
-        wait = self._within(self._budget.after_failure(str(meaning))) if again else None
+        if self._is_late():
+            raise self._late() from error
+        limits = self.limits
+        meaning, again = before_answer(error, who=self.about, connect=limits.connect, idle=limits.idle)
+        # What was sent may have been done all the same.
+        self._lost = self._lost or type(error).__name__ not in ("ConnectError", "ConnectTimeout")
+        wait = self._within(self._budget.after_failure(self.server.redaction.text(str(meaning)))) if again else None
         if wait is None:
             raise meaning from error
         return wait
+
+    def is_done(self, status: int) -> bool:
+        """Whether a response of this status is the answer.
+
+        Also that a model is not there, where an earlier try to delete it was not answered: it may have been that one.
+        """
+        return status < 300 or (status == 404 and self.call.method == "DELETE" and self._lost)
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> float | LollmsError:
         """Seconds to wait before the next try, after a response that is none; the error, if there is no next try.
@@ -107,7 +115,9 @@ class Exchange:
         be found among the local variables of a traceback.
         """
         error = known_error(
-            error_of_response(status, headers, body, who=self.who, model=self.call.model, secrets=self.server.secrets),
+            error_of_response(
+                status, headers, body, who=self.who, model=self.call.model, secrets=self.server.redaction
+            ),
             self.call.model,
         )
         if isinstance(error, CapabilityNotSupported):
@@ -139,12 +149,7 @@ class Exchange:
 
     def broken(self, error: Exception) -> LollmsError:
         """What a failure after the beginning of the response means."""
-        name = type(error).__name__
-        if name in {"ReadTimeout", "PoolTimeout", "TimeoutError"}:
-            return self._late()
-        return StreamInterrupted(
-            f"{self.who}: the connection broke in the middle of the answer{self._of_model()}: {str(error) or name}"
-        )
+        return self._late() if self._is_late() else in_answer(error, who=self.about, idle=self.limits.idle)
 
     def check_deadline(self) -> None:
         """Whether there is time left.
@@ -161,33 +166,9 @@ class Exchange:
         return None if wait is None or (left is not None and wait >= left) else wait
 
     def _late(self) -> BackendTimeout:
+        return BackendTimeout(f"{self.about} took longer than the deadline of {self.limits.total:g} s")
+
+    def _is_late(self) -> bool:
         left = self.limits.left()
         # A wait that was cut to end with the deadline may end a moment before it.
-        if left is not None and left <= 0.01:
-            return BackendTimeout(
-                f"{self.who}: the answer{self._of_model()} took longer than the deadline of {self.limits.total:g} s"
-            )
-        return BackendTimeout(f"{self.who} was silent for {self.limits.idle:g} s{self._of_model()}")
-
-    def _of_model(self) -> str:
-        return f" of the model {self.call.model!r}" if self.call.model else ""
-
-    def _meaning(self, error: Exception) -> tuple[LollmsError, bool]:
-        """What a failure before the response means, and whether it is worth another try."""
-        # By name: httpx and httpcore, which both raise here, call these alike.
-        name, words = type(error).__name__, str(error)
-        if name in {"ReadTimeout", "TimeoutError"}:
-            # Silence is not asked again: the server may be busy with this very request.
-            return self._late(), False
-        if name == "ConnectTimeout":
-            return BackendUnavailable(f"{self.who} did not accept a connection in {self.limits.connect:g} s"), True
-        if name in {"ConnectError", "ProxyError"}:
-            hopeless = "SSL" in words or name == "ProxyError"
-            return BackendUnavailable(f"{self.who} cannot be reached: {words or name}"), not hopeless
-        if name == "RemoteProtocolError" and not words.startswith("Server disconnected"):
-            return ProtocolError(f"{self.who} does not speak HTTP: {words}; is it the right port?"), False
-        if name in {"RemoteProtocolError", "ReadError", "WriteError", "WriteTimeout"}:
-            return BackendUnavailable(f"{self.who} closed the connection before answering"), True
-        if isinstance(error, LollmsError):
-            return error, False
-        return BackendUnavailable(f"{self.who} cannot be reached: {name}: {words}"), False
+        return left is not None and left <= 0.01

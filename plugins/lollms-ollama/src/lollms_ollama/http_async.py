@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from lollms_core import BackendUnavailable, LollmsError
 from lollms_ollama.address import Server
 from lollms_ollama.exchange import MAX_ERROR_BYTES, Exchange
-from lollms_ollama.http_sync import DRAIN_SECONDS, IDLE_SECONDS, MAX_IDLE, headers_for, ssl_context_for
+from lollms_ollama.http_sync import (
+    DRAIN_SECONDS,
+    IDLE_SECONDS,
+    MAX_IDLE,
+    headers_for,
+    naming_the_proxy,
+    ssl_context_for,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -139,7 +146,7 @@ class AsyncHttp:
             try:
                 exchange.check_deadline()
                 response: httpx.Response = await _within(exchange, self._send(exchange))
-                if response.status_code < 300:
+                if exchange.is_done(response.status_code):
                     return response
                 try:
                     words = _within(exchange, _beginning(response))
@@ -189,11 +196,15 @@ class AsyncHttp:
 
 async def _beginning(response: httpx.Response) -> bytes:
     """As much of a refusal's body as is worth reading."""
+    import httpx
+
     body = b""
-    async for data in response.aiter_bytes():
-        body += data
-        if len(body) >= MAX_ERROR_BYTES:
-            break
+    # What has come says enough, also if the connection then breaks.
+    with contextlib.suppress(httpx.HTTPError):
+        async for data in response.aiter_bytes():
+            body += data
+            if len(body) >= MAX_ERROR_BYTES:
+                break
     return body[:MAX_ERROR_BYTES]
 
 
@@ -207,14 +218,10 @@ class _LoopClient:
     def __init__(self, server: Server, ssl_context: Any, on_end: Callable[[], None]) -> None:
         import httpx
 
-        transport = httpx.AsyncHTTPTransport(
-            verify=ssl_context,
-            trust_env=False,
-            proxy=server.proxy(),
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS
-            ),
-        )
+        from lollms_ollama.async_line import AsyncTransport
+
+        with naming_the_proxy(server):
+            transport = AsyncTransport(ssl_context, server.proxy, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
         # The environment has been asked already; .netrc shall not put its own key in place of ours.
         self.http = httpx.AsyncClient(transport=transport, headers=headers_for(server), trust_env=False)
         self._end = _closes_with_its_loop(self.http, on_end)

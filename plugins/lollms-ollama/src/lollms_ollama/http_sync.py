@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
     from lollms_ollama.line import Line
 
-__all__ = ["DRAIN_SECONDS", "IDLE_SECONDS", "MAX_IDLE", "Response", "SyncHttp", "headers_for", "ssl_context_for"]
+__all__ = [
+    "DRAIN_SECONDS",
+    "IDLE_SECONDS",
+    "MAX_IDLE",
+    "Response",
+    "SyncHttp",
+    "headers_for",
+    "naming_the_proxy",
+    "ssl_context_for",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +47,22 @@ def headers_for(server: Server) -> dict[str, str]:
     headers = {"Accept": "application/x-ndjson, application/json", "Accept-Encoding": "identity"}
     headers["User-Agent"] = "lollms-ollama"
     if server.key is not None:
-        headers["Authorization"] = f"Bearer {server.key}"
+        headers["Authorization"] = f"Bearer {server.key.reveal()}"
     return headers
+
+
+@contextlib.contextmanager
+def naming_the_proxy(server: Server) -> Iterator[None]:
+    """Say so where the proxy's URL is none, or of a kind that takes a package which is not there (SOCKS)."""
+    import httpx
+
+    try:
+        yield
+    except (ImportError, RuntimeError, ValueError, httpx.InvalidURL) as error:
+        if server.proxy is None:
+            raise
+        why = server.redaction.text(str(error))
+        raise BackendUnavailable(f"{server.url}: the proxy that is set for it cannot be used: {why}") from None
 
 
 def ssl_context_for(server: Server) -> Any:
@@ -153,7 +176,7 @@ class SyncHttp:
             try:
                 exchange.check_deadline()
                 response = self._send(exchange, line)
-                if response.status_code < 300:
+                if exchange.is_done(response.status_code):
                     return response
                 try:
                     wait = exchange.refused(response.status_code, response.headers, _beginning(response))
@@ -192,12 +215,13 @@ class SyncHttp:
 
                 from lollms_ollama.line import CancellableTransport
 
-                transport = CancellableTransport(
-                    ssl_context_for(self._server),
-                    self._server.proxy(),
-                    max_idle=MAX_IDLE,
-                    idle_seconds=IDLE_SECONDS,
-                )
+                with naming_the_proxy(self._server):
+                    transport = CancellableTransport(
+                        ssl_context_for(self._server),
+                        self._server.proxy,
+                        max_idle=MAX_IDLE,
+                        idle_seconds=IDLE_SECONDS,
+                    )
                 # The environment has been asked already; .netrc shall not put its own key in place of ours.
                 self._client = httpx.Client(transport=transport, headers=headers_for(self._server), trust_env=False)
             return self._client
@@ -205,9 +229,13 @@ class SyncHttp:
 
 def _beginning(response: httpx.Response) -> bytes:
     """As much of a refusal's body as is worth reading."""
+    import httpx
+
     body = b""
-    for data in response.iter_bytes():
-        body += data
-        if len(body) >= MAX_ERROR_BYTES:
-            break
+    # What has come says enough, also if the connection then breaks.
+    with contextlib.suppress(httpx.HTTPError):
+        for data in response.iter_bytes():
+            body += data
+            if len(body) >= MAX_ERROR_BYTES:
+                break
     return body[:MAX_ERROR_BYTES]

@@ -14,14 +14,18 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import httpcore
 import httpx
 
-__all__ = ["CancellableTransport", "Line"]
+from lollms_core.redaction import Secret
+from lollms_core.responses import StatusLine
 
-_EXTENSION = "lollms_line"
+__all__ = ["STATUS_LINE", "CancellableTransport", "Line", "answered_before", "as_httpx", "not_http", "pool_of", "stale"]
+
+STATUS_LINE: Final = "lollms_status_line"
+_EXTENSION: Final = "lollms_line"
 _current = threading.local()
 
 
@@ -92,10 +96,14 @@ class _Stream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
         self._line: Line | None = None
+        self._status_line = StatusLine()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         line = self._line
-        return self._inner.read(max_bytes, timeout if line is None else line.clipped(timeout))
+        data = self._inner.read(max_bytes, timeout if line is None else line.clipped(timeout))
+        if not self._status_line.fits(data):
+            raise not_http()
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         line: Line | None = getattr(_current, "line", None)
@@ -103,6 +111,7 @@ class _Stream(httpcore.NetworkStream):
             self._line = line
             if line is not None:
                 line.attach(self._inner.get_extra_info("socket"))
+        self._status_line.sent(buffer)
         self._inner.write(buffer, timeout if line is None else line.clipped(timeout))
 
     def close(self) -> None:
@@ -116,7 +125,7 @@ class _Stream(httpcore.NetworkStream):
         return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        return self._status_line if info == STATUS_LINE else self._inner.get_extra_info(info)
 
 
 class _Backend(httpcore.SyncBackend):
@@ -138,7 +147,7 @@ class _Body(httpx.SyncByteStream):
         self._inner = inner
 
     def __iter__(self) -> Iterator[bytes]:
-        with _as_httpx():
+        with as_httpx():
             yield from self._inner
 
     def close(self) -> None:
@@ -146,7 +155,7 @@ class _Body(httpx.SyncByteStream):
 
 
 @contextlib.contextmanager
-def _as_httpx() -> Iterator[None]:
+def as_httpx() -> Iterator[None]:
     """Raise httpcore's exceptions as httpx's of the same names, as httpx's own transport does."""
     try:
         yield
@@ -160,6 +169,64 @@ def _as_httpx() -> Iterator[None]:
         raise getattr(httpx, type(error).__name__)(str(error)) from error
 
 
+def not_http() -> Exception:
+    """What httpcore itself raises for an answer that does not begin as one."""
+    return httpcore.RemoteProtocolError("illegal status line")
+
+
+def answered_before(response: httpcore.Response) -> bool:
+    """Whether an answer was there before the request was sent.
+
+    Bytes that follow an answer stay in httpcore's buffer, and are parsed as the answer to the next request of that
+    connection, which is somebody else's.
+    """
+    status_line: StatusLine | None = response.extensions["network_stream"].get_extra_info(STATUS_LINE)
+    return status_line is not None and status_line.unheard
+
+
+def stale() -> Exception:
+    """The end of a connection that holds such an answer; as after any that broke, the request goes to another."""
+    return httpcore.ReadError("the connection holds an answer that nobody asked for")
+
+
+def pool_of(
+    kinds: tuple[Any, Any, Any],
+    ssl_context: ssl.SSLContext,
+    proxy: Secret | None,
+    backend: Any,
+    *,
+    max_idle: int,
+    idle_seconds: float,
+) -> Any:
+    """The connections of one transport.
+
+    Args:
+        kinds: httpcore's classes for no proxy, for an HTTP and for a SOCKS proxy.
+        ssl_context: for https.
+        proxy: the URL of a proxy, None for none.
+        backend: makes the connections.
+        max_idle: connections kept open for the next requests.
+        idle_seconds: how long they are.
+
+    Raises:
+        ValueError, RuntimeError, ImportError, httpx.InvalidURL: the proxy is none, or of a kind that is not there.
+    """
+    settings: dict[str, Any] = {
+        "ssl_context": ssl_context,
+        "max_connections": None,
+        "max_keepalive_connections": max_idle,
+        "keepalive_expiry": idle_seconds,
+        "network_backend": backend,
+    }
+    plain, http, socks = kinds
+    if proxy is None:
+        return plain(**settings)
+    # httpx.Proxy knows how user and password are written in a proxy's URL.
+    through = httpx.Proxy(proxy.reveal())
+    kind = socks if through.url.scheme.startswith("socks") else http
+    return kind(str(through.url), proxy_auth=through.raw_auth, **settings)
+
+
 class CancellableTransport(httpx.BaseTransport):
     """httpx over a pool whose streams are registered with their requests.
 
@@ -170,20 +237,11 @@ class CancellableTransport(httpx.BaseTransport):
         idle_seconds: how long they are.
     """
 
-    def __init__(self, ssl_context: ssl.SSLContext, proxy: str | None, *, max_idle: int, idle_seconds: float) -> None:
-        settings: dict[str, Any] = {
-            "ssl_context": ssl_context,
-            "max_connections": None,
-            "max_keepalive_connections": max_idle,
-            "keepalive_expiry": idle_seconds,
-            "network_backend": _Backend(),
-        }
-        if proxy is None:
-            self._pool = httpcore.ConnectionPool(**settings)
-        else:
-            # httpx.Proxy knows how user and password are written in a proxy's URL.
-            through = httpx.Proxy(proxy)
-            self._pool = httpcore.HTTPProxy(str(through.url), proxy_auth=through.raw_auth, **settings)
+    def __init__(
+        self, ssl_context: ssl.SSLContext, proxy: Secret | None, *, max_idle: int, idle_seconds: float
+    ) -> None:
+        kinds = (httpcore.ConnectionPool, httpcore.HTTPProxy, httpcore.SOCKSProxy)
+        self._pool: Any = pool_of(kinds, ssl_context, proxy, _Backend(), max_idle=max_idle, idle_seconds=idle_seconds)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
@@ -196,8 +254,11 @@ class CancellableTransport(httpx.BaseTransport):
         )
         _current.line = request.extensions.get(_EXTENSION)
         try:
-            with _as_httpx():
+            with as_httpx():
                 response = self._pool.handle_request(sent)
+                if answered_before(response):
+                    response.close()
+                    raise stale()
         finally:
             _current.line = None
         return httpx.Response(

@@ -20,6 +20,7 @@ from lollms_core import (
     Progress,
 )
 from lollms_core.control import Control
+from lollms_core.redaction import Hidden, forget_locals
 from lollms_ollama import calls, steps
 from lollms_ollama.address import server
 from lollms_ollama.asker import Asker
@@ -53,6 +54,9 @@ class OllamaModels(EventBinding):
         insecure_pull: bool = False,
         **defaults: Any,
     ) -> None:
+        # A traceback may show what a frame holds.
+        given = Hidden(host_address=host_address, service_key=service_key)
+        del host_address, service_key
         super().__init__(binding_name, models_path=models_path, **defaults)
         if model_name is not None and not isinstance(model_name, str):
             raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
@@ -61,7 +65,11 @@ class OllamaModels(EventBinding):
         check_options(self.defaults)
         self.model_name = model_name or None
         self._insecure_pull = insecure_pull
-        self._server = server(host_address, service_key, verify_ssl_certificate)
+        try:
+            self._server = server(**given, verify_ssl_certificate=verify_ssl_certificate)
+        except (TypeError, ValueError) as error:
+            forget_locals(error)
+            raise
         self._who = f"{binding_name} at {self._server.url}"
         if not self._server.verify:
             _log.warning("%s: the server's certificate is not checked (verify_ssl_certificate=False)", self._who)
@@ -193,7 +201,7 @@ class OllamaModels(EventBinding):
             self._knowledge.forget(model_name)
 
     def _pull_reader(self, model: str) -> Any:
-        return lambda content_type: PullReader(self._who, model, content_type, self._server.secrets)
+        return lambda content_type: PullReader(self._who, model, content_type, self._server.redaction)
 
     def delete(self, model_name: str) -> None:
         """Delete a model from the server.
@@ -265,7 +273,7 @@ class OllamaModels(EventBinding):
 
     def _limits_of(self, options: Mapping[str, Any]) -> Limits:
         own = {**self.defaults, **options}
-        return Limits.of(own, timeout=self.defaults.get("timeout"), deadline=self.defaults.get("deadline"))
+        return Limits.of(own, timeout=own.get("timeout"), deadline=own.get("deadline"))
 
     def _limits_once(self) -> Limits:
         """For questions that are nice to have answered: nobody waits for a second try."""

@@ -62,12 +62,14 @@ class OllamaOptions(TypedDict, total=False):
         use_mmap: whether the file is mapped into memory.
         use_mlock: whether the weights are kept from being swapped out.
         numa: NUMA optimisations.
-        embed_concurrency: requests that are under way at once where ``embed`` gets more texts than go into one (64).
+        embed_batch_size: texts in one request for embeddings. Default 64.
+        embed_concurrency: requests that are under way at once where ``embed`` gets more texts than go into one.
             Default 4; 1 sends one after the other.
         connect_timeout: seconds for one try to connect. Default 10.
         retries: how often a request that failed before its first byte is sent again. Default 2.
         retry_budget: seconds from the first try to the start of the last. Default 60.
         max_response_bytes: largest response that is read. Default 512 MiB.
+        timeout, deadline: for ``embed``, which they also are options of: as in a request.
     """
 
     completion_format: CompletionFormat
@@ -89,11 +91,14 @@ class OllamaOptions(TypedDict, total=False):
     use_mmap: bool
     use_mlock: bool
     numa: bool
+    embed_batch_size: int
     embed_concurrency: int
     connect_timeout: float
     retries: int
     retry_budget: float
     max_response_bytes: int
+    timeout: float
+    deadline: float
 
 
 SERVER_OPTIONS: Final = (
@@ -199,9 +204,12 @@ _CHECKS: Final[dict[str, _Check]] = {
     "use_mmap": _flag,
     "use_mlock": _flag,
     "numa": _flag,
+    "embed_batch_size": _whole(1),
     "embed_concurrency": _whole(1, 64),
     "connect_timeout": _number(0, above=True),
     "retries": _whole(0, 100),
     "retry_budget": _number(0),
     "max_response_bytes": _whole(1, 2**63 - 1),
+    "timeout": _number(0, above=True),
+    "deadline": _number(0, above=True),
 }

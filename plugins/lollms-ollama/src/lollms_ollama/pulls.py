@@ -22,19 +22,21 @@ class PullReader(Records[Progress]):
     def _events(self, record: Mapping[str, Any]) -> Iterator[Progress]:
         status = record.get("status")
         if not isinstance(status, str):
-            raise ProtocolError(f"{self._who} sent a record that is no progress: {quoted(json.dumps(record))}")
+            raise ProtocolError(
+                f"{self._who} sent a record that is no progress: {quoted(json.dumps(record), self._redaction)}"
+            )
         total, completed = whole_number(record, "total"), whole_number(record, "completed")
         if total is not None and completed is None:
             completed = 0  # the server leaves a zero out
         digest = record.get("digest")
-        yield Progress(status, completed, total, digest if isinstance(digest, str) else None)
+        yield Progress(self._redaction.text(status), completed, total, digest if isinstance(digest, str) else None)
         self.done = status == "success"
 
     def _cut_short(self) -> str:
         return f"fetching the model {self._model!r} ended without the word that it succeeded; pull it again to go on"
 
     def _error(self, words: Any) -> LollmsError:
-        said = str(error_of_message(words, who="", secrets=self._secrets)).removeprefix(" failed: ")
+        said = str(error_of_message(words, who="", secrets=self._redaction)).removeprefix(" failed: ")
         what = f"{self._who} cannot fetch the model {self._model!r}"
         if "file does not exist" in said:
             # What the registry's 404 becomes.

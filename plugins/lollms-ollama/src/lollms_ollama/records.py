@@ -10,11 +10,13 @@ from typing import Any, Final, Generic, TypeVar
 
 from lollms_core import CapabilityNotSupported, Event, LollmsError, ModelNotFound, ProtocolError, StreamInterrupted
 from lollms_core.framing import NdjsonDecoder
+from lollms_core.redaction import Redaction
 from lollms_core.responses import error_of_message
 
 __all__ = ["Records", "known_error", "parse", "quoted", "whole_number"]
 
 _MAX_QUOTED: Final = 60
+_NOTHING: Final = Redaction()
 # "does not support tools", "think value \"low\" is not supported for this model", and what a server says that
 # cannot make a grammar of a schema: routes.go and llm/server.go of https://github.com/ollama/ollama.
 _UNSUPPORTED: Final = re.compile(r"does not support|is not supported for this model|invalid JSON schema in format")
@@ -30,14 +32,14 @@ class Records(ABC, Generic[E_co]):
         who: binding and host, for messages.
         model: the model that was asked for.
         content_type: what the response says it is, for messages.
-        secrets: what must not appear in messages.
+        redaction: takes out what must not appear in messages.
     """
 
-    def __init__(self, who: str, model: str, content_type: str = "", secrets: tuple[str | None, ...] = ()) -> None:
+    def __init__(self, who: str, model: str, content_type: str = "", redaction: Redaction = _NOTHING) -> None:
         self._who = who
         self._model = model
         self._content_type = content_type
-        self._secrets = secrets
+        self._redaction = redaction
         self._decoder = NdjsonDecoder()
         self.done = False
         """Whether the record that ends the answer has come."""
@@ -51,7 +53,7 @@ class Records(ABC, Generic[E_co]):
         """
         if not self.done:
             for record in self._lines(data):
-                yield from self._read(parse(record, self._who, self._content_type))
+                yield from self._read(parse(record, self._who, self._content_type, self._redaction))
 
     def close(self) -> Iterator[E_co]:
         """The events of a last record without a line end.
@@ -89,7 +91,7 @@ class Records(ABC, Generic[E_co]):
 
     def _error(self, words: Any) -> LollmsError:
         """What an ``{"error": ...}`` record means."""
-        return known_error(error_of_message(words, who=self._who, secrets=self._secrets), self._model)
+        return known_error(error_of_message(words, who=self._who, secrets=self._redaction), self._model)
 
     @abstractmethod
     def _events(self, record: Mapping[str, Any]) -> Iterator[E_co]:
@@ -111,7 +113,7 @@ def known_error(error: LollmsError, model: str | None) -> LollmsError:
     return error
 
 
-def parse(text: str | bytes, who: str, content_type: str = "") -> dict[str, Any]:
+def parse(text: str | bytes, who: str, content_type: str = "", redaction: Redaction = _NOTHING) -> dict[str, Any]:
     """The JSON object in `text`.
 
     Raises:
@@ -125,7 +127,7 @@ def parse(text: str | bytes, who: str, content_type: str = "") -> dict[str, Any]
         return found
     shown = text if isinstance(text, str) else text[: _MAX_QUOTED * 4].decode("utf-8", "replace")
     kind = f" ({content_type})" if content_type else ""
-    raise ProtocolError(f"{who} sent something that is not Ollama's protocol{kind}: {quoted(shown)}")
+    raise ProtocolError(f"{who} sent something that is not Ollama's protocol{kind}: {quoted(shown, redaction)}")
 
 
 def whole_number(record: Mapping[str, Any], name: str) -> int | None:
@@ -134,7 +136,7 @@ def whole_number(record: Mapping[str, Any], name: str) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
-def quoted(text: str) -> str:
-    """The beginning of `text`, on one line and in quotes."""
-    line = " ".join(text.split())
+def quoted(text: str, redaction: Redaction) -> str:
+    """The beginning of `text`, on one line, in quotes and without secrets."""
+    line = " ".join(redaction.text(text).split())
     return repr(line if len(line) <= _MAX_QUOTED else line[:_MAX_QUOTED] + "...")

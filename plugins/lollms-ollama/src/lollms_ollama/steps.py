@@ -89,7 +89,7 @@ _OLD_VERSIONS: Final = (0, 5, 13)
 _LEAST_DEFAULT: Final = 2048
 
 EMBED_BATCH: Final = 64
-"""Texts that are sent for their vectors in one request."""
+"""Texts that are sent for their vectors in one request, unless ``embed_batch_size`` says otherwise."""
 
 
 def pick_model(who: str) -> Steps[str]:
@@ -153,7 +153,8 @@ def embed(request: EmbedRequest, model: str, who: str) -> Steps[list[list[float]
         LollmsError: a request failed.
     """
     texts = request.texts
-    batches = [texts[start : start + EMBED_BATCH] for start in range(0, len(texts), EMBED_BATCH)]
+    size = request.options.get("embed_batch_size", EMBED_BATCH)
+    batches = [texts[start : start + size] for start in range(0, len(texts), size)]
     found = yield Several(
         tuple(embedding(request, model, batch) for batch in batches),
         lambda call, answer: vectors(answer, len((call.body or {})["input"]), who),

@@ -91,9 +91,9 @@ class Records:
         if not isinstance(record, Mapping):
             raise ProtocolError(f"{self.who} sent a record that is no JSON object")
         if record.get("error"):
-            raise error_of_message(record["error"], who=self.who, secrets=self._server.secrets)
+            raise error_of_message(record["error"], who=self.who, secrets=self._server.redaction)
         if record.get("object") == "error":
-            raise error_of_message(record, who=self.who, secrets=self._server.secrets)
+            raise error_of_message(record, who=self.who, secrets=self._server.redaction)
         self._id = _str(record.get("id")) or self._id
         self._answered_by = _str(record.get("model")) or self._answered_by
         choices = record.get("choices")
@@ -116,6 +116,7 @@ class Records:
             ProtocolError: a call is none.
         """
         called = bool(self._calls)
+        hide = self._server.redaction.value
         yield from self._calls.events(self.who)
         if self._refusal and self._bound:
             why = f"the model refuses: {self._refusal}"
@@ -124,10 +125,10 @@ class Records:
             _log.warning("%s gave no log probabilities, though it was asked for them", self.who)
         yield Finish(
             self._reason or reason or "stop",
-            model=self._answered_by,
-            id=self._id,
+            model=hide(self._answered_by),
+            id=hide(self._id),
             provider=self._opaque.provider(self._calls.extra),
-            raw=self._raw,
+            raw=hide(self._raw),
         )
 
     def _choice(self, choice: Mapping[str, Any]) -> Iterator[Event]:

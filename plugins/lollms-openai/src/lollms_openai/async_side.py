@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lollms_core import BackendTimeout, ProtocolError
+from lollms_core.failures import in_answer
 from lollms_openai.clients import Clients, request_options
 from lollms_openai.exchange import Answer, Ask, Effect, Operation, Read
+from lollms_openai.limits import Limits
 from lollms_openai.server import Server
 
 if TYPE_CHECKING:
@@ -26,22 +29,28 @@ class AsyncSide:
     Args:
         clients: where the client comes from.
         server: whom it talks to.
-        deadline: seconds in total, None for no limit.
+        limits: what all of it together may take.
+
+    Errors leave it without the server's key, also in the locals of its frames.
     """
 
-    def __init__(self, clients: Clients, server: Server, deadline: float | None = None) -> None:
+    def __init__(self, clients: Clients, server: Server, limits: Limits) -> None:
         self._clients = clients
         self._server = server
-        self._deadline = deadline
-        self._until = None if deadline is None else asyncio.get_running_loop().time() + deadline
+        self._limits = limits
+        left = None if limits.until is None else limits.until - time.monotonic()
+        self._until = None if left is None else asyncio.get_running_loop().time() + left
         self._response: httpx2.Response | None = None
-        self._ask = Ask("GET", "")
+        self._idle = limits.idle
+        self._received = 0
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, _: object, exc: BaseException | None, __: object) -> None:
         await self._close_response()
+        if isinstance(exc, Exception):
+            self._server.redaction.error(exc)
 
     async def run(self, operation: Operation[_T]) -> _T:
         """The operation's result.
@@ -71,19 +80,20 @@ class AsyncSide:
         """
         import httpx2
 
-        from lollms_openai.refusals import while_reading
-
         assert self._response is not None
         pieces = self._response.aiter_bytes()
         try:
             while True:
                 # A timer for each piece costs something, so only where there is a limit.
                 piece = await (anext(pieces) if self._until is None else self._in_time(anext(pieces)))
+                self._received += len(piece)
+                if self._received > self._limits.size:
+                    raise ProtocolError(f"{who} sent more than {self._limits.size} bytes (max_response_bytes)")
                 yield piece
         except StopAsyncIteration:
             return
         except (httpx2.TransportError, httpx2.DecodingError) as exc:
-            raise while_reading(exc, self._ask, who) from exc
+            raise in_answer(exc, who=who, idle=self._idle) from exc
         finally:
             await pieces.aclose()  # an async generator
 
@@ -97,8 +107,9 @@ class AsyncSide:
             async with asyncio.timeout_at(self._until):
                 return await work
         except TimeoutError:
-            limit = f"the deadline of {self._deadline:g} s" if self._deadline is not None else "it should"
-            raise BackendTimeout(f"{self._server.who}: the answer took longer than {limit}") from None
+            deadline = self._limits.deadline
+            limit = f"the deadline of {deadline:g} s" if deadline is not None else "it should"
+            raise BackendTimeout(f"{self._server.who} took longer than {limit}") from None
 
     async def _do(self, effect: Effect) -> Answer | bytes | None:
         if isinstance(effect, Ask):
@@ -115,9 +126,10 @@ class AsyncSide:
         from lollms_openai.refusals import RefusedError, no_answer
 
         await self._close_response()
-        self._ask = ask
+        self._idle, self._received = min(ask.idle, self._limits.idle), 0
         client = await self._clients.here()
-        options = request_options(ask, self._server)
+        times = {"idle": self._idle, "connect": self._limits.connect}
+        options = request_options(self._server, **times)
         try:
             if ask.method == "GET":
                 response = await client.get(ask.path, cast_to=httpx2.Response, options=options)
@@ -126,17 +138,17 @@ class AsyncSide:
         except RefusedError as exc:
             return exc.answer
         except (openai.OpenAIError, httpx2.TransportError) as exc:
-            failure = no_answer(exc, ask, self._server)
+            failure = no_answer(exc, self._server.redaction, who=ask.who(self._server), **times)
             raise failure from failure.__cause__
         self._response = response
-        return Answer(response.status_code, response.headers)
+        return Answer(response.status_code, self._server.redaction.headers(response.headers))
 
-    async def _read(self, limit: int) -> bytes:
+    async def _read(self, limit: int | None) -> bytes:
         body = bytearray()
         async with contextlib.aclosing(self.pieces(self._server.who)) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 body += piece
-                if len(body) > limit:
+                if limit is not None and len(body) > limit:
                     raise ProtocolError(f"{self._server.who} sent an answer of more than {limit} bytes")
         return bytes(body)
 
@@ -146,18 +158,20 @@ class AsyncSide:
             await response.aclose()
 
 
-async def run_all(clients: Clients, server: Server, operations: Sequence[Operation[_T]], limit: int) -> list[_T]:
-    """The operations' results in their order, at most `limit` of them under way at the same time.
+async def run_all(
+    clients: Clients, server: Server, limits: Limits, operations: Sequence[Operation[_T]], at_once: int
+) -> list[_T]:
+    """The operations' results in their order, at most `at_once` of them under way at the same time.
 
     The first that fails ends the others.
 
     Raises:
         LollmsError: what that one raises.
     """
-    gate = asyncio.Semaphore(limit)
+    gate = asyncio.Semaphore(at_once)
 
     async def run(operation: Operation[_T]) -> _T:
-        async with gate, AsyncSide(clients, server) as side:
+        async with gate, AsyncSide(clients, server, limits) as side:
             return await side.run(operation)
 
     tasks = [asyncio.ensure_future(run(operation)) for operation in operations]

@@ -18,18 +18,19 @@ from lollms_core import (
     LollmsError,
     ModelNotFound,
 )
-from lollms_core.control import Control
 from lollms_core.errors import close_names
 from lollms_core.messages import has_images
+from lollms_core.redaction import Hidden, forget_locals
 from lollms_openai import models
 from lollms_openai.async_side import AsyncSide
 from lollms_openai.async_side import run_all as arun_all
 from lollms_openai.bodies import check_plain, generation_body, thinking_fields
 from lollms_openai.clients import Clients
 from lollms_openai.embeddings import batches, joined
-from lollms_openai.exchange import Operation, policy_of
+from lollms_openai.exchange import Operation
 from lollms_openai.generations import Reading, started
-from lollms_openai.options import DEFAULT_IDLE, OpenAIOptions, check_options
+from lollms_openai.limits import Limits, policy_of
+from lollms_openai.options import OpenAIOptions, check_options
 from lollms_openai.preset import OPENAI, Preset
 from lollms_openai.probe import answers
 from lollms_openai.server import server_of
@@ -110,21 +111,20 @@ class OpenAIBinding(EventBinding):
         extra_headers: Mapping[str, str] | None = None,
         **defaults: Any,
     ) -> None:
+        # A traceback may show what a frame holds.
+        given = Hidden(host_address=host_address, service_key=service_key, extra_headers=extra_headers)
+        del host_address, service_key, extra_headers
         super().__init__(binding_name or self.preset.name, models_path=models_path, **defaults)
         check_options(self.defaults)
         if model_name is not None and not isinstance(model_name, str):
             raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
         self.model_name = model_name or None
-        self._server = server_of(
-            self.preset,
-            self.binding_name,
-            host_address=host_address,
-            service_key=service_key,
-            verify=verify_ssl_certificate,
-            organization=organization,
-            project=project,
-            extra_headers=extra_headers,
-        )
+        more = {"verify": verify_ssl_certificate, "organization": organization, "project": project}
+        try:
+            self._server = server_of(self.preset, self.binding_name, **given, **more)
+        except (TypeError, ValueError) as error:
+            forget_locals(error)
+            raise
         self._clients = Clients(self._server, f"the binding {self.binding_name!r}")
         self._chosen: dict[bool, str] = {}  # where no model is named: to generate with, to embed with
         self._listed_lacks: dict[str, frozenset[Capability]] = {}  # what listed models lack, by the list
@@ -190,12 +190,13 @@ class OpenAIBinding(EventBinding):
     # Generating and embedding ---------------------------------------------------------------------------
 
     def _events(self, request: GenerationRequest) -> Iterator[Event]:
-        with SyncSide(self._clients, self._server, request.control, request.deadline) as side:
+        limits = Limits.of(request.options, timeout=request.timeout, deadline=request.deadline)
+        with SyncSide(self._clients, self._server, limits, request.control) as side:
             reading = side.run(self._started(request))
             yield from reading.events
             if not reading.streamed:
                 return
-            failure = None
+            failure, piece = None, b""
             try:
                 for piece in side.pieces(reading.who):
                     yield from reading.take(piece)
@@ -205,16 +206,19 @@ class OpenAIBinding(EventBinding):
                             break
             except LollmsError as exc:
                 failure = exc
+            finally:
+                piece = b""  # a traceback may show what a frame holds
             yield from reading.end(failure)
 
     async def _aevents(self, request: GenerationRequest) -> AsyncIterator[Event]:
-        async with AsyncSide(self._clients, self._server, request.deadline) as side:
+        limits = Limits.of(request.options, timeout=request.timeout, deadline=request.deadline)
+        async with AsyncSide(self._clients, self._server, limits) as side:
             reading = await side.run(self._started(request))
             for event in reading.events:
                 yield event
             if not reading.streamed:
                 return
-            failure = None
+            failure, piece = None, b""
             try:
                 async with contextlib.aclosing(side.pieces(reading.who)) as pieces:  # type: ignore[type-var]
                     async for piece in pieces:
@@ -226,33 +230,38 @@ class OpenAIBinding(EventBinding):
                                 break
             except LollmsError as exc:
                 failure = exc
+            finally:
+                piece = b""  # a traceback may show what a frame holds
             for event in reading.end(failure):
                 yield event
 
     def _embed(self, request: EmbedRequest) -> list[list[float]]:
-        model = self._done(self._model(request.model, to_embed=True), request.control)
-        work = batches(request, self._server, model, self._embed_idle)
-        parts = run_all(self._clients, self._server, request.control, work, _at_once(request))
+        limits, options = self._limits_of(request.options), request.options
+        with SyncSide(self._clients, self._server, limits, request.control) as side:
+            model = side.run(self._model(request.model, options, to_embed=True))
+        work = batches(request, self._server, model)
+        parts = run_all(self._clients, self._server, limits, request.control, work, _at_once(request))
         return joined(parts, request, self._server, model)
 
     async def _aembed(self, request: EmbedRequest) -> list[list[float]]:
-        async with AsyncSide(self._clients, self._server) as side:
-            model = await side.run(self._model(request.model, to_embed=True))
-        operations = batches(request, self._server, model, self._embed_idle)
-        parts = await arun_all(self._clients, self._server, operations, _at_once(request))
+        limits, options = self._limits_of(request.options), request.options
+        async with AsyncSide(self._clients, self._server, limits) as side:
+            model = await side.run(self._model(request.model, options, to_embed=True))
+        operations = batches(request, self._server, model)
+        parts = await arun_all(self._clients, self._server, limits, operations, _at_once(request))
         return joined(parts, request, self._server, model)
 
     def _started(self, request: GenerationRequest) -> Operation[Reading]:
         model = request.model or self.model_name
         body = generation_body(request, self._server, model)
         if model is None and "model" not in body:
-            model = yield from self._model(None)
+            model = yield from self._model(None, request.options)
             if model is not None:
                 body["model"] = model
         needs = _needs(request)
         if needs:
             if not self._looked and models.TOLD_BY_PROPS.intersection(needs):
-                yield from self._look()
+                yield from self._look(request.options)
             self._require(needs, model)
         body = {**thinking_fields(request, self._server.preset, model), **body}
         try:
@@ -261,12 +270,12 @@ class OpenAIBinding(EventBinding):
             self._chosen.clear()  # what was the newest may be gone
             raise
 
-    @property
-    def _embed_idle(self) -> float:
-        return float(self.defaults.get("timeout", DEFAULT_IDLE))
+    def _limits_of(self, options: Mapping[str, Any]) -> Limits:
+        own = {**self.defaults, **options}
+        return Limits.of(own, timeout=own.get("timeout"), deadline=own.get("deadline"))
 
-    def _done(self, operation: Operation[_T], control: Control | None = None) -> _T:
-        with SyncSide(self._clients, self._server, control) as side:
+    def _done(self, operation: Operation[_T]) -> _T:
+        with SyncSide(self._clients, self._server, self._limits_of({})) as side:
             return side.run(operation)
 
     # Tokens -----------------------------------------------------------------------------------------------
@@ -289,7 +298,7 @@ class OpenAIBinding(EventBinding):
         text = checked_text(text)
         self._require(Capability.TOKENIZE)
         if self._server.preset.tokens == "tiktoken":
-            encoding = tiktoken_encoding(self._done(self._model(None)))
+            encoding = tiktoken_encoding(self._done(self._model()))
             return list(encoding.encode(text, allowed_special="all" if parse_special else set(), disallowed_special=()))
         return self._done(self._told_tokens(text, add_special, parse_special))
 
@@ -304,7 +313,7 @@ class OpenAIBinding(EventBinding):
         numbers = checked_tokens(tokens)
         self._require(Capability.TOKENIZE)
         if self._server.preset.tokens == "tiktoken":
-            encoding = tiktoken_encoding(self._done(self._model(None)))
+            encoding = tiktoken_encoding(self._done(self._model()))
             try:
                 return str(encoding.decode(numbers))
             except (KeyError, OverflowError):
@@ -312,7 +321,7 @@ class OpenAIBinding(EventBinding):
         return self._done(self._told_text(numbers))
 
     def _told_tokens(self, text: str, add_special: bool, parse_special: bool) -> Operation[list[int]]:
-        model = yield from self._model(None)
+        model = yield from self._model()
         with self._noting(Capability.TOKENIZE):
             return (
                 yield from server_tokenize(
@@ -326,7 +335,7 @@ class OpenAIBinding(EventBinding):
             )
 
     def _told_text(self, tokens: list[int]) -> Operation[str]:
-        model = yield from self._model(None)
+        model = yield from self._model()
         with self._noting(Capability.TOKENIZE):
             return (yield from server_detokenize(tokens, self._server, model, policy_of(self.defaults)))
 
@@ -401,13 +410,15 @@ class OpenAIBinding(EventBinding):
         await self._clients.aclose()
         self.close()
 
-    def _model(self, named: str | None, *, to_embed: bool = False) -> Operation[str | None]:
+    def _model(
+        self, named: str | None = None, options: Mapping[str, Any] | None = None, *, to_embed: bool = False
+    ) -> Operation[str | None]:
         """The model to ask for; None where the server lists none because it has no list."""
         name = named or self.model_name or self._chosen.get(to_embed)
         if name is not None:
             return name
         try:
-            found = yield from self._listed()
+            found = yield from self._listed(options)
         except (BadRequest, CapabilityNotSupported):
             return None
         name = models.chosen(found, self._server, to_embed=to_embed)
@@ -416,8 +427,8 @@ class OpenAIBinding(EventBinding):
         self._chosen[to_embed] = name
         return name
 
-    def _listed(self) -> Operation[list[dict[str, Any]]]:
-        found = yield from models.listed(self._server, policy_of(self.defaults))
+    def _listed(self, options: Mapping[str, Any] | None = None) -> Operation[list[dict[str, Any]]]:
+        found = yield from models.listed(self._server, policy_of(options or self.defaults))
         self._listed_lacks = {str(model["model_name"]): lacks for model, lacks in found}
         return [model for model, _ in found]
 
@@ -432,12 +443,12 @@ class OpenAIBinding(EventBinding):
             facts["ctx_size"] = settings["n_ctx"]
         return facts
 
-    def _look(self) -> Operation[Mapping[str, Any]]:
+    def _look(self, options: Mapping[str, Any] | None = None) -> Operation[Mapping[str, Any]]:
         """What a llama-server says of itself, noting what its model lacks; {} of another server."""
         if self._server.preset.details != "props":
             self._looked = True
             return {}
-        props = yield from models.props(self._server, policy_of(self.defaults))
+        props = yield from models.props(self._server, policy_of(options or self.defaults))
         self._lacking |= models.lacking_by_props(props)
         self._looked = True
         return props

@@ -14,10 +14,11 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lollms_core import BackendUnavailable
-from lollms_openai.exchange import Ask
+from lollms_core.redaction import LogGuard
 from lollms_openai.server import Server
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Clients", "request_options"]
 
+# Who prints what a server sends; asyncio does not.
+_LOGGERS: Final = (
+    "openai",
+    *(f"openai.{name}" for name in ("_base_client", "_response", "_legacy_response")),
+    "httpx2",
+    *(f"httpcore2.{name}" for name in ("connection", "http11", "http2", "proxy", "socks")),
+)
 # The package refuses to work without a key; this one never leaves the process.
 _PLACEHOLDER: Final = "no-key-needed"
 
@@ -45,6 +53,7 @@ class Clients:
         self._who = who
         self._lock = threading.Lock()
         self._closed = False
+        self._guard: LogGuard | None = None
         self._sync: openai.OpenAI | None = None
         self._users = 0
         self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _AsyncClient] = weakref.WeakKeyDictionary()
@@ -59,6 +68,7 @@ class Clients:
         with self._lock:
             self._ensure_open()
             if self._sync is None:
+                self._watch_logs()
                 self._sync = _sync_client(self._server)
                 # For a binding that nobody closes; also at the interpreter's end.
                 weakref.finalize(self, self._sync.close)
@@ -72,6 +82,7 @@ class Clients:
                 last = self._closed and not self._users
             if last:
                 client.close()
+                self._leave_logs()
 
     async def here(self) -> openai.AsyncOpenAI:
         """The client for the running loop.
@@ -83,6 +94,7 @@ class Clients:
         with self._lock:
             self._ensure_open()
             found = self._async.get(loop)
+            self._watch_logs()
         if found is None:
             client = _async_client(self._server)
             found = _AsyncClient(client, _closes_with_the_loop(client))
@@ -100,8 +112,11 @@ class Clients:
             client = None if self._users else self._sync
             others = list(self._async.items())
             self._async.clear()
+            used = bool(self._users)
         if client is not None:
             client.close()
+        if not used:
+            self._leave_logs()
         for loop, one in others:
             try:
                 loop.call_soon_threadsafe(_close_there, loop, one)
@@ -117,6 +132,16 @@ class Clients:
         if mine is not None:
             await mine.guard.aclose()
         self.close()
+
+    def _watch_logs(self) -> None:
+        """Keep the keys out of other packages' records from now on; under the lock."""
+        if self._guard is None:
+            self._guard = LogGuard(self._server.redaction, _LOGGERS)
+            weakref.finalize(self, self._guard.close)
+
+    def _leave_logs(self) -> None:
+        if self._guard is not None:
+            self._guard.close()
 
     def _ensure_open(self) -> None:
         if self._closed:
@@ -141,8 +166,8 @@ def _close_there(loop: asyncio.AbstractEventLoop, one: _AsyncClient) -> None:
 _closing: set[asyncio.Task[None]] = set()
 
 
-def request_options(ask: Ask, server: Server) -> Any:
-    """What the package's ``post`` and ``get`` need to give us the response unread, within the times of `ask`.
+def request_options(server: Server, *, idle: float, connect: float) -> Any:
+    """What the package's ``post`` and ``get`` need to give us the response unread, within these seconds.
 
     The first header is that of the package's own ``with_streaming_response``.
     """
@@ -152,7 +177,21 @@ def request_options(ask: Ask, server: Server) -> Any:
     headers: dict[str, Any] = {"X-Stainless-Raw-Response": "stream"}
     if server.key is None and not any(name.lower() == "authorization" for name in server.headers):
         headers["Authorization"] = Omit()
-    return {"headers": headers, "timeout": httpx2.Timeout(ask.idle, connect=ask.connect, pool=None)}
+    return {"headers": headers, "timeout": httpx2.Timeout(idle, connect=connect, pool=None)}
+
+
+@contextlib.contextmanager
+def _naming_the_proxy(server: Server) -> Iterator[None]:
+    """Say so where the proxy's URL is none, or of a kind that takes a package which is not there (SOCKS)."""
+    import httpx2
+
+    try:
+        yield
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:
+        if server.proxy is None:
+            raise
+        why = server.redaction.text(str(error))
+        raise BackendUnavailable(f"{server.who}: the proxy that is set for it cannot be used: {why}") from None
 
 
 def _sync_client(server: Server) -> openai.OpenAI:
@@ -160,10 +199,13 @@ def _sync_client(server: Server) -> openai.OpenAI:
     import openai
 
     from lollms_openai.refusals import refused
-    from lollms_openai.transport import LineTransport, proxy_for
+    from lollms_openai.transport import LineTransport
 
-    transport = LineTransport(_context(server), proxy_for(server.base))
-    http = httpx2.Client(transport=transport, follow_redirects=False, event_hooks={"response": [refused]})
+    with _naming_the_proxy(server):
+        transport = LineTransport(_context(server), server.proxy)
+    http = httpx2.Client(
+        transport=transport, follow_redirects=False, event_hooks={"response": [partial(refused, server.redaction)]}
+    )
     return openai.OpenAI(**_arguments(server), http_client=http)
 
 
@@ -171,15 +213,14 @@ def _async_client(server: Server) -> openai.AsyncOpenAI:
     import httpx2
     import openai
 
+    from lollms_openai.async_transport import AsyncTransport
     from lollms_openai.refusals import arefused
-    from lollms_openai.transport import KEEPALIVE_SECONDS, proxy_for
 
-    transport = httpx2.AsyncHTTPTransport(
-        verify=_context(server) or False,
-        proxy=proxy_for(server.base),
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE_SECONDS),
+    with _naming_the_proxy(server):
+        transport = AsyncTransport(_context(server), server.proxy)
+    http = httpx2.AsyncClient(
+        transport=transport, follow_redirects=False, event_hooks={"response": [partial(arefused, server.redaction)]}
     )
-    http = httpx2.AsyncClient(transport=transport, follow_redirects=False, event_hooks={"response": [arefused]})
     return openai.AsyncOpenAI(**_arguments(server), http_client=http)
 
 
@@ -204,7 +245,7 @@ def _headers(server: Server) -> dict[str, Any]:
     from openai import Omit
 
     headers: dict[str, Any] = {}
-    if server.preset.name != "openai" or server.preset.key_variable is None:
+    if not server.has_openais_headers:
         lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
         headers = {line.partition(":")[0].strip(): Omit() for line in lines if ":" in line}
         if server.organization is None:

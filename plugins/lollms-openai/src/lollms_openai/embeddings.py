@@ -12,7 +12,8 @@ from typing import Any
 
 from lollms_core import CapabilityNotSupported, EmbedRequest, ProtocolError
 from lollms_openai.bodies import embedding_body
-from lollms_openai.exchange import Ask, Operation, json_of, policy_of
+from lollms_openai.exchange import Ask, Operation, json_of
+from lollms_openai.limits import policy_of
 from lollms_openai.server import Server
 
 __all__ = ["batches", "joined"]
@@ -20,7 +21,7 @@ __all__ = ["batches", "joined"]
 Vectors = list[list[float]]
 
 
-def batches(request: EmbedRequest, server: Server, model: str | None, idle: float) -> list[Operation[Vectors]]:
+def batches(request: EmbedRequest, server: Server, model: str | None) -> list[Operation[Vectors]]:
     """The operations that give one vector for each of the request's texts, some texts each, in their order.
 
     Each raises:
@@ -30,15 +31,12 @@ def batches(request: EmbedRequest, server: Server, model: str | None, idle: floa
     """
     size = request.options.get("embed_batch_size", 256)
     texts = request.texts
-    return [_batch(request, texts[start : start + size], server, model, idle) for start in range(0, len(texts), size)]
+    return [_batch(request, texts[start : start + size], server, model) for start in range(0, len(texts), size)]
 
 
-def _batch(
-    request: EmbedRequest, texts: Sequence[str], server: Server, model: str | None, idle: float
-) -> Operation[Vectors]:
-    connect = float(request.options.get("connect_timeout", 10.0))
+def _batch(request: EmbedRequest, texts: Sequence[str], server: Server, model: str | None) -> Operation[Vectors]:
     body = embedding_body(request, texts, server.preset, model)
-    ask = Ask("POST", "embeddings", body, idle=idle, connect=connect, model=model)
+    ask = Ask("POST", "embeddings", body, model=model)
     found = yield from json_of(ask, server, policy_of(request.options))
     return _in_order(found, len(texts), ask.who(server))
 

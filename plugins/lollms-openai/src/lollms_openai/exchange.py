@@ -8,6 +8,7 @@ what came of it, and return their result; :mod:`~lollms_openai.sync_side` and
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ from lollms_openai.server import Server
 
 __all__ = [
     "MAX_ERROR_BYTES",
-    "MAX_RESPONSE_BYTES",
     "Answer",
     "Ask",
     "Effect",
@@ -31,11 +31,7 @@ __all__ = [
     "answer_to",
     "json_from",
     "json_of",
-    "policy_of",
 ]
-
-MAX_RESPONSE_BYTES: Final = 512 * 1024 * 1024
-"""Largest whole answer that is accepted, in bytes (512 MiB)."""
 
 MAX_ERROR_BYTES: Final = 256 * 1024
 """How much is read of an answer that reports an error, in bytes (256 KiB)."""
@@ -52,16 +48,14 @@ class Ask:
     Attributes:
         path: below the base URL, or a whole URL on the same server.
         body: sent as JSON.
-        idle: seconds without a sign of life before it is given up.
-        connect: seconds for making a connection.
+        idle: seconds without a sign of life before it is given up, where the request's own limit is not less.
         model: the model that is asked, None where it is about none; stands in errors.
     """
 
     method: Literal["GET", "POST"]
     path: str
     body: Mapping[str, Any] | None = None
-    idle: float = 60.0
-    connect: float = 10.0
+    idle: float = math.inf
     model: str | None = None
 
     def who(self, server: Server) -> str:
@@ -71,9 +65,9 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read the rest of the last answer; what comes back is its bytes."""
+    """Read the rest of the last answer, at most so many bytes; what comes back is its bytes."""
 
-    limit: int = MAX_RESPONSE_BYTES
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +107,6 @@ Effect: TypeAlias = Ask | Read | Pause
 Operation: TypeAlias = Generator[Effect, Any, _T]
 
 
-def policy_of(options: Mapping[str, Any]) -> RetryPolicy:
-    """The retries that a binding's options ask for."""
-    return RetryPolicy(attempts=options.get("retries", 2) + 1, budget=float(options.get("retry_budget", 60.0)))
-
-
 def answer_to(
     ask: Ask,
     server: Server,
@@ -150,7 +139,7 @@ def answer_to(
         else:
             if answer.status < 300:
                 return answer
-            words = " ".join(server_words(answer.headers.get("content-type", ""), answer.body, server.secrets))
+            words = " ".join(server_words(answer.headers.get("content-type", ""), answer.body, server.redaction))
             changed = adapt(answer.status, words, ask) if adapt is not None else None
             if changed is not None:
                 ask = changed
@@ -158,8 +147,7 @@ def answer_to(
             error = _refusal(answer, words, server, ask)
             if absent is not None and _is_absent(answer, server):
                 raise CapabilityNotSupported(f"{server.who} {absent} (status {answer.status})")
-            # 501 says "never", unlike its neighbours.
-            wait = None if answer.status == 501 else budget.after_status(answer.status, answer.headers)
+            wait = budget.after_status(answer.status, answer.headers)
             if wait is None or isinstance(error, CapabilityNotSupported):
                 raise error
         yield Pause(wait)
@@ -171,7 +159,7 @@ def json_of(
     policy: RetryPolicy,
     *,
     absent: str | None = None,
-    limit: int = MAX_RESPONSE_BYTES,
+    limit: int | None = None,
 ) -> Operation[Any]:
     """The JSON value that `ask` is answered with; arguments as for :func:`answer_to`.
 
@@ -266,10 +254,10 @@ def _refusal(answer: Answer, words: str, server: Server, ask: Ask) -> LollmsErro
                 f"{server.who}: the model {ask.model!r} cannot {what} (status {answer.status}): {words.strip()}"
             )
     error = error_of_response(
-        answer.status, answer.headers, answer.body, who=server.who, model=ask.model, secrets=server.secrets
+        answer.status, answer.headers, answer.body, who=server.who, model=ask.model, secrets=server.redaction
     )
     if ask.model is None or isinstance(error, ModelNotFound):
         return error
     return error_of_response(
-        answer.status, answer.headers, answer.body, who=ask.who(server), model=ask.model, secrets=server.secrets
+        answer.status, answer.headers, answer.body, who=ask.who(server), model=ask.model, secrets=server.redaction
     )

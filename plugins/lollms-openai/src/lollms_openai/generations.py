@@ -8,8 +8,8 @@ from typing import Any, Final
 from lollms_core import BackendTimeout, Event, GenerationRequest, LollmsError, ProtocolError, StreamInterrupted
 from lollms_openai.answers import Records
 from lollms_openai.bodies import adapted, is_plain
-from lollms_openai.exchange import Ask, Operation, Read, answer_to, json_from, policy_of
-from lollms_openai.options import DEFAULT_IDLE
+from lollms_openai.exchange import Ask, Operation, Read, answer_to, json_from
+from lollms_openai.limits import policy_of
 from lollms_openai.server import Server
 from lollms_openai.stream_reader import StreamReader
 
@@ -90,8 +90,6 @@ def started(
         "POST",
         "completions" if is_plain(request) else "chat/completions",
         body,
-        idle=request.timeout or DEFAULT_IDLE,
-        connect=float(request.options.get("connect_timeout", 10.0)),
         model=model,
     )
     answer = yield from answer_to(ask, server, policy_of(request.options), adapt=adapted)

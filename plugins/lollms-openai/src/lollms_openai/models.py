@@ -87,6 +87,7 @@ def listed(server: Server, policy: RetryPolicy) -> Operation[list[Listed]]:
 
 
 def _models(found: Any, server: Server) -> list[Listed]:
+    found = server.redaction.value(found)
     # Together answers with the bare list.
     items = found.get("data") if isinstance(found, Mapping) else found
     if not isinstance(items, list):
@@ -253,7 +254,7 @@ def props(server: Server, policy: RetryPolicy) -> Operation[Mapping[str, Any]]:
     try:
         answer = yield from answer_to(Ask("GET", f"{server.root}/props", idle=30.0), server, policy)
         body = yield Read(_MAX_LIST)
-        found = json_from(answer.headers, body, server)
+        found = server.redaction.value(json_from(answer.headers, body, server))
     except _UNREACHABLE:
         raise
     except LollmsError:

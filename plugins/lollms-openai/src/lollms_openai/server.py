@@ -6,34 +6,20 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from lollms_core.redaction import Redaction, Secret, is_secret_name, secrets_of_url
 from lollms_openai.preset import OPENAI, Preset
 
-__all__ = ["Secret", "Server", "server_of"]
+__all__ = ["Server", "server_of"]
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_SECRET_HEADER: Final = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 _LOOPBACK: Final = re.compile(r"localhost|127\.[0-9.]+|::1|0\.0\.0\.0|[0-9.]+")
 
 
-class Secret:
-    """A key that no repr shows; ``reveal()`` gives it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Server:
     """One server.
 
@@ -69,14 +55,37 @@ class Server:
         return self.preset.name
 
     @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not appear in any text, longest first."""
-        found = {value.reveal() for name, value in self.headers.items() if _SECRET_HEADER.search(name)}
+    def has_openais_headers(self) -> bool:
+        """Whether the headers that OPENAI_CUSTOM_HEADERS names are sent, as they are meant for OpenAI."""
+        return self.preset.name == OPENAI.name and self.preset.key_variable is not None
+
+    @cached_property
+    def proxy(self) -> Secret | None:
+        """The URL of the proxy that the environment, or the system's settings, name for it; None if there is none."""
+        from urllib.request import getproxies, proxy_bypass
+
+        parts = urlsplit(self.base)
+        if proxy_bypass(parts.hostname or ""):
+            return None
+        proxies = getproxies()
+        found = proxies.get(parts.scheme) or proxies.get("all")
+        return Secret(found if "://" in found else f"http://{found}") if found else None
+
+    @cached_property
+    def redaction(self) -> Redaction:
+        """Takes the key, secret headers, and the proxy's password out of whatever may be shown."""
+        found = {value.reveal() for name, value in self.headers.items() if is_secret_name(name)}
+        if self.has_openais_headers:
+            lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+            pairs = (line.partition(":") for line in lines)
+            found |= {value.strip() for name, _, value in pairs if is_secret_name(name)}
         # The scheme before a token ("Bearer ...") is no secret, and servers repeat the token without it.
         found |= {value.rpartition(" ")[2] for value in found}
         if self.key is not None:
             found.add(self.key.reveal())
-        return tuple(sorted((value for value in found if value), key=len, reverse=True))
+        if self.proxy is not None:
+            found |= secrets_of_url(self.proxy.reveal())
+        return Redaction(found)
 
 
 def server_of(
@@ -147,13 +156,13 @@ def _base_url(preset: Preset, given: object) -> str:
     if not given and preset.base_variable:
         given, name = os.environ.get(preset.base_variable), preset.base_variable
     text = (given or preset.base_url).strip()
-    parts = _split(text, name)
-    if parts.username is not None or parts.password is not None:
+    if "@" in text:
         raise ValueError(f"{name} must hold no user name or password: give the key as service_key")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{name} must be an http or https URL, not {text!r}")
+    parts = _split(text, name)
     if parts.query or parts.fragment:
         raise ValueError(f"{name} must be a URL without '?' and '#'")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{name} must be an http or https URL, not {text!r}")
     # By convention the API is below /v1; whoever names a server alone means that.
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}"
 

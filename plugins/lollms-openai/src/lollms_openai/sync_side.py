@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from lollms_core import BackendTimeout, ProtocolError, StreamInterrupted
 from lollms_core.control import Control
+from lollms_core.failures import in_answer
 from lollms_openai.clients import Clients, request_options
 from lollms_openai.exchange import Answer, Ask, Effect, Operation, Pause, Read
+from lollms_openai.limits import Limits
 from lollms_openai.server import Server
 
 if TYPE_CHECKING:
@@ -32,32 +34,35 @@ class SyncSide:
         clients: where the client comes from.
         server: whom it talks to.
         control: ends it from any thread; None if nothing does.
-        deadline: seconds in total, None for no limit.
+        limits: what all of it together may take.
+
+    Errors leave it without the server's key, also in the locals of its frames.
     """
 
-    def __init__(
-        self, clients: Clients, server: Server, control: Control | None = None, deadline: float | None = None
-    ) -> None:
+    def __init__(self, clients: Clients, server: Server, limits: Limits, control: Control | None = None) -> None:
         from lollms_openai.transport import Line
 
         self._clients = clients
         self._server = server
-        self._deadline = deadline
-        self._line: Line = Line(None if deadline is None else time.monotonic() + deadline)
+        self._limits = limits
+        self._line: Line = Line(limits.until)
         self._forget = control.on_cancel(self._line.cut) if control is not None else None
         self._open = contextlib.ExitStack()
         self._client: openai.OpenAI | None = None
         self._response: httpx2.Response | None = None
-        self._ask = Ask("GET", "")
+        self._idle = limits.idle
+        self._received = 0
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
         if self._forget is not None:
             self._forget()
         with self._open:
             self._close_response()
+        if isinstance(exc, Exception):
+            self._server.redaction.error(exc)
 
     def run(self, operation: Operation[_T]) -> _T:
         """The operation's result.
@@ -87,16 +92,17 @@ class SyncSide:
         """
         import httpx2
 
-        from lollms_openai.refusals import while_reading
-
         assert self._response is not None
         try:
             for piece in self._response.iter_bytes():
                 self._check()
+                self._received += len(piece)
+                if self._received > self._limits.size:
+                    raise ProtocolError(f"{who} sent more than {self._limits.size} bytes (max_response_bytes)")
                 yield piece
         except (httpx2.TransportError, httpx2.DecodingError) as exc:
             self._check()
-            raise while_reading(exc, self._ask, who) from exc
+            raise in_answer(exc, who=who, idle=self._idle) from exc
 
     def hurry(self, seconds: float) -> None:
         """What is still to be read is worth waiting so long, not longer."""
@@ -124,11 +130,12 @@ class SyncSide:
         from lollms_openai.refusals import RefusedError, no_answer
 
         self._close_response()
-        self._ask = ask
+        self._idle, self._received = min(ask.idle, self._limits.idle), 0
         client = self._client
         if client is None:
             client = self._client = self._open.enter_context(self._clients.sync())
-        options = request_options(ask, self._server)
+        times = {"idle": self._idle, "connect": self._limits.connect}
+        options = request_options(self._server, **times)
         try:
             with self._line.in_use():
                 if ask.method == "GET":
@@ -139,26 +146,24 @@ class SyncSide:
             return exc.answer
         except (openai.OpenAIError, httpx2.TransportError) as exc:
             self._check()
-            failure = no_answer(exc, ask, self._server)
+            failure = no_answer(exc, self._server.redaction, who=ask.who(self._server), **times)
             raise failure from failure.__cause__
         self._response = response
-        return Answer(response.status_code, response.headers)
+        return Answer(response.status_code, self._server.redaction.headers(response.headers))
 
-    def _read(self, limit: int) -> bytes:
+    def _read(self, limit: int | None) -> bytes:
         body = bytearray()
         for piece in self.pieces(self._server.who):
             body += piece
-            if len(body) > limit:
+            if limit is not None and len(body) > limit:
                 raise ProtocolError(f"{self._server.who} sent an answer of more than {limit} bytes")
         return bytes(body)
 
     def _check(self) -> None:
         if self._line.is_cut:
             raise StreamInterrupted(f"the request to {self._server.who} was cancelled")
-        if self._deadline is not None and self._line.is_late:
-            raise BackendTimeout(
-                f"{self._server.who}: the answer took longer than the deadline of {self._deadline:g} s"
-            )
+        if self._limits.deadline is not None and self._line.is_late:
+            raise BackendTimeout(f"{self._server.who} took longer than the deadline of {self._limits.deadline:g} s")
 
     def _close_response(self) -> None:
         response, self._response = self._response, None
@@ -168,9 +173,14 @@ class SyncSide:
 
 
 def run_all(
-    clients: Clients, server: Server, control: Control, operations: Sequence[Operation[_T]], limit: int
+    clients: Clients,
+    server: Server,
+    limits: Limits,
+    control: Control,
+    operations: Sequence[Operation[_T]],
+    at_once: int,
 ) -> list[_T]:
-    """The operations' results in their order, at most `limit` of them under way at the same time.
+    """The operations' results in their order, at most `at_once` of them under way at the same time.
 
     The first that fails ends the others, and so does `control`.
 
@@ -181,13 +191,13 @@ def run_all(
     forget = control.on_cancel(inner.cancel)
 
     def run(operation: Operation[_T]) -> _T:
-        with SyncSide(clients, server, inner) as side:
+        with SyncSide(clients, server, limits, inner) as side:
             return side.run(operation)
 
     try:
-        if min(limit, len(operations)) == 1:
+        if min(at_once, len(operations)) == 1:
             return [run(operation) for operation in operations]
-        with ThreadPoolExecutor(min(limit, len(operations)), "lollms-openai-embed") as pool:
+        with ThreadPoolExecutor(min(at_once, len(operations)), "lollms-openai-embed") as pool:
             futures = [pool.submit(run, operation) for operation in operations]
             try:
                 # As they come, so that it is the first failure that is raised.

@@ -101,7 +101,7 @@ def _asked(
     name: str, body: Mapping[str, Any], server: Server, model: str | None, policy: RetryPolicy
 ) -> Operation[Mapping[str, Any]]:
     lacks = "has no tokenizer to ask"
-    ask = Ask("POST", f"{server.root}/{name}", body, model=model)
+    ask = Ask("POST", f"{server.root}/{name}", body, idle=60.0, model=model)
     found = yield from json_of(ask, server, policy, absent=lacks)
     if not isinstance(found, Mapping):
         raise ProtocolError(f"{server.who} answered /{name} with something else than an object")

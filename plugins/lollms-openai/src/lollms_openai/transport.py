@@ -16,14 +16,27 @@ import time
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final
-from urllib.request import getproxies, proxy_bypass
 
 import httpcore2
 import httpx2
 
-__all__ = ["Line", "LineTransport", "proxy_for"]
+from lollms_core.redaction import Secret
+from lollms_core.responses import StatusLine
+
+__all__ = [
+    "KEEPALIVE_SECONDS",
+    "STATUS_LINE",
+    "Line",
+    "LineTransport",
+    "answered_before",
+    "as_httpx2",
+    "not_http",
+    "proxy_of",
+    "stale",
+]
 
 KEEPALIVE_SECONDS: Final = 30.0
+STATUS_LINE: Final = "lollms_status_line"
 
 _line: ContextVar[Line | None] = ContextVar("lollms_openai_line", default=None)
 
@@ -99,13 +112,18 @@ class _LineStream(httpcore2.NetworkStream):
         self._stream = stream
         self._lock = threading.Lock()
         self._owner: Line | None = None
+        self._status_line = StatusLine()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         owner = self._owner
-        return self._stream.read(max_bytes, timeout if owner is None else owner.within(timeout))
+        data = self._stream.read(max_bytes, timeout if owner is None else owner.within(timeout))
+        if not self._status_line.fits(data):
+            raise not_http()
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         owner = self.take()
+        self._status_line.sent(buffer)
         self._stream.write(buffer, timeout if owner is None else owner.within(timeout))
 
     def start_tls(
@@ -124,7 +142,7 @@ class _LineStream(httpcore2.NetworkStream):
             self._stream.close()
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        return self._status_line if info == STATUS_LINE else self._stream.get_extra_info(info)
 
     def take(self) -> Line | None:
         """Work for the line that is in use here."""
@@ -175,10 +193,10 @@ class LineTransport(httpx2.BaseTransport):
         proxy: the URL of a proxy.
     """
 
-    def __init__(self, context: ssl.SSLContext | None, proxy: str | None) -> None:
+    def __init__(self, context: ssl.SSLContext | None, proxy: Secret | None) -> None:
         self._pool = httpcore2.ConnectionPool(
             ssl_context=context,
-            proxy=_proxy(proxy),
+            proxy=proxy_of(proxy),
             max_connections=None,
             max_keepalive_connections=100,
             keepalive_expiry=KEEPALIVE_SECONDS,
@@ -187,7 +205,7 @@ class LineTransport(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
-        with _as_httpx2():
+        with as_httpx2():
             response = self._pool.handle_request(
                 httpcore2.Request(
                     method=request.method,
@@ -197,6 +215,9 @@ class LineTransport(httpx2.BaseTransport):
                     extensions=request.extensions,
                 )
             )
+            if answered_before(response):
+                response.close()
+                raise stale()
         return httpx2.Response(
             status_code=response.status,
             headers=response.headers,
@@ -213,15 +234,35 @@ class _Body(httpx2.SyncByteStream):
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        with _as_httpx2():
+        with as_httpx2():
             yield from self._stream
 
     def close(self) -> None:
         self._stream.close()
 
 
+def not_http() -> Exception:
+    """What httpcore2 itself raises for an answer that does not begin as one."""
+    return httpcore2.RemoteProtocolError("illegal status line")
+
+
+def answered_before(response: httpcore2.Response) -> bool:
+    """Whether an answer was there before the request was sent.
+
+    Bytes that follow an answer stay in httpcore2's buffer, and are parsed as the answer to the next request of that
+    connection, which is somebody else's.
+    """
+    status_line: StatusLine | None = response.extensions["network_stream"].get_extra_info(STATUS_LINE)
+    return status_line is not None and status_line.unheard
+
+
+def stale() -> Exception:
+    """The end of a connection that holds such an answer; as after any that broke, the request goes to another."""
+    return httpcore2.ReadError("the connection holds an answer that nobody asked for")
+
+
 @contextlib.contextmanager
-def _as_httpx2() -> Iterator[None]:
+def as_httpx2() -> Iterator[None]:
     """httpcore2's errors as httpx2's, which have the same names."""
     try:
         yield
@@ -253,20 +294,15 @@ _KINDS: Final[dict[type, type[httpx2.TransportError]]] = {
 }
 
 
-def proxy_for(url: str) -> str | None:
-    """The proxy that the environment, or the system's settings, name for `url`; None if there is none."""
-    parts = httpx2.URL(url)
-    if proxy_bypass(parts.host):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+def proxy_of(url: Secret | None) -> httpcore2.Proxy | None:
+    """The proxy at `url`.
 
-
-def _proxy(url: str | None) -> httpcore2.Proxy | None:
-    if not url:
+    Raises:
+        ValueError, httpx2.InvalidURL: it is none.
+    """
+    if url is None:
         return None
-    proxy = httpx2.Proxy(url)
+    proxy = httpx2.Proxy(url.reveal())
     return httpcore2.Proxy(
         url=httpcore2.URL(
             scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=proxy.url.raw_path

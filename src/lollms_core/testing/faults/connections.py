@@ -116,9 +116,11 @@ def _unasked(dialect: Dialect) -> Play:
     """A second answer comes by itself; it must not be taken for the next request's."""
 
     def answer(asked: Asked) -> tuple[Step, ...]:
-        return (dialect.answer(asked.body), response(dialect.whole("of somebody else")))
+        return (dialect.answer(asked.body) + response(dialect.whole("of somebody else")),)
 
-    return Play([answer], Expected())
+    # It comes with the first: one that comes after the next request was sent cannot be told from that one's answer.
+    # Whether a request meets it, or its connection is left before, depends on what of it was read by then.
+    return Play([answer], Expected(asked=None, retries=None))
 
 
 CONNECTIONS = (

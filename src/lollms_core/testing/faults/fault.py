@@ -25,7 +25,7 @@ class Expected:
         error: of which kinds an error may be; empty where the answer comes whole.
         text: the answer, or what of it is kept; None for any beginning of it.
         words: a pattern that the error's text matches.
-        asked: how often the generation is asked for.
+        asked: how often the generation is asked for; None where it depends on which of two is the quicker.
         connections: on how many connections, where that matters; the next request included.
         retries: how many retries are told at INFO; None where that depends on who is quicker.
     """
@@ -33,7 +33,7 @@ class Expected:
     error: tuple[type[LollmsError], ...] = ()
     text: str | None = TEXT
     words: str = ""
-    asked: int = 1
+    asked: int | None = 1
     connections: int | None = None
     retries: int | None = 0
 
