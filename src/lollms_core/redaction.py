@@ -12,6 +12,7 @@ import logging
 import re
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, unquote, urlsplit
@@ -193,13 +194,18 @@ class LogGuard:
         self._loggers = [logging.getLogger(name) for name in loggers]
         with _changing:
             for logger in self._loggers:
-                logger.addFilter(self.filter)
+                # A new list: another thread may be walking through the old one.
+                logger.filters = [*logger.filters, self.filter]
+        _sweep()
 
     def close(self) -> None:
-        """Leave the loggers as they were; closing twice is fine."""
-        with _changing:
-            for logger in self._loggers:
-                logger.removeFilter(self.filter)
+        """Leave the loggers as they were; closing twice is fine. The garbage collector may do it, at any moment."""
+        _closed.append(self)
+        _sweep()
+
+    def _leave(self) -> None:
+        for logger in self._loggers:
+            logger.filters = [each for each in logger.filters if each != self.filter]
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Take the secrets out of `record`, which always passes."""
@@ -219,7 +225,21 @@ class LogGuard:
         return True
 
 
+def _sweep() -> None:
+    """Take the closed guards off their loggers, now or, where someone is changing these, when they are done.
+
+    Never waits: the garbage collector closes guards, also of the thread that holds the lock.
+    """
+    while _closed and _changing.acquire(blocking=False):
+        try:
+            while _closed:
+                _closed.popleft()._leave()
+        finally:
+            _changing.release()
+
+
 _changing: Final = threading.Lock()
+_closed: Final = deque[LogGuard]()
 _formatter: Final = logging.Formatter()
 
 
