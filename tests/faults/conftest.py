@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md from what a whole run saw: `nox -s faults` says where to."""
+"""The bindings that the faults are played to; and docs/reliability.md, written from what a whole run saw."""
 
 from __future__ import annotations
 
@@ -8,10 +8,31 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lollms_core.testing import Dialect, OllamaDialect, OpenAIDialect
+from lollms_core.testing.playing import Factory
+from lollms_ollama import OllamaBinding
+from lollms_openai import OpenAIBinding
+
 _PAGE = "LOLLMS_RELIABILITY"
+
+
+@pytest.fixture(params=["ollama", "openai"])
+def peer(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Dialect, Factory]:
+    """A dialect, and what makes bindings that speak it."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    if request.param == "openai":
+        return OpenAIDialect(), OpenAIBinding
+
+    def ollama(**keywords: Any) -> OllamaBinding:
+        return OllamaBinding(cache_folder=tmp_path, **keywords)
+
+    return OllamaDialect(), ollama
 
 
 class _Tally:

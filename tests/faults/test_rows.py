@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lollms_core.testing import FAULTS, Dialect, Fault, OllamaDialect, OpenAIDialect, play, play_cuts
+from lollms_core.testing import FAULTS, Dialect, Fault, play, play_cuts
 from lollms_core.testing.faults import How
 from lollms_core.testing.playing import Factory, Mode
-from lollms_ollama import OllamaBinding
-from lollms_openai import OpenAIBinding
 
 FULL = bool(os.environ.get("LOLLMS_FAULTS"))
 pytestmark = pytest.mark.faults
 Note = Callable[[str, object], None]
-
-
-@pytest.fixture(params=["ollama", "openai"])
-def peer(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Dialect, Factory]:
-    """A dialect, and what makes bindings that speak it."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "*")
-    if request.param == "openai":
-        return OpenAIDialect(), OpenAIBinding
-
-    def ollama(**keywords: Any) -> OllamaBinding:
-        return OllamaBinding(cache_folder=tmp_path, **keywords)
-
-    return OllamaDialect(), ollama
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
