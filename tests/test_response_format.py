@@ -114,6 +114,10 @@ def test_a_cancelled_answer_is_not_judged() -> None:
     assert text == "{"
 
 
+ITSELF: dict[str, Any] = {"properties": {}}
+ITSELF["properties"]["again"] = ITSELF
+
+
 @pytest.mark.parametrize(
     ("source", "error", "said"),
     [
@@ -123,6 +127,11 @@ def test_a_cancelled_answer_is_not_judged() -> None:
         ({"type": "json_schema", "json_schema": {}}, TypeError, "without a schema"),
         ({"type": "nothing"}, ValueError, "no valid JSON schema"),
         ({"properties": 3}, ValueError, "properties"),
+        ({None: "object"}, TypeError, r"response_format is no JSON: \$ has the key None"),
+        ({"properties": {"a": {1: 2}}}, TypeError, r"\$\.properties\.a has the key 1"),
+        ({"enum": [1, {2}]}, TypeError, r"\$\.enum\[1\] is \{2\}"),
+        ({"const": float("nan")}, TypeError, r"\$\.const is nan"),
+        (ITSELF, TypeError, "holds itself"),
     ],
 )
 def test_misuse(source: Any, error: type[Exception], said: str) -> None:

@@ -13,6 +13,7 @@ from lollms_core.capabilities import Capability
 from lollms_core.errors import CapabilityNotSupported, ImageError, UnsupportedParameter, close_names
 from lollms_core.messages import ImageSource
 from lollms_core.outermost import is_derived
+from lollms_core.redaction import Hidden
 from lollms_core.request import PARAMETERS, REQUEST_FIELDS, EmbedRequest, GenerationRequest
 from lollms_core.text_calls import CallbackSink, TextSignature
 
@@ -61,6 +62,7 @@ class Arguments:
     _derived: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, binding_name: str = "unknown", **defaults: Any) -> None:
+        defaults = Hidden(defaults)  # a misspelt name may stand for a key
         self.binding_name = binding_name
         self.model_name = defaults.pop("model_name", None)
         for name in COMMON_NAMES & defaults.keys():
@@ -72,7 +74,7 @@ class Arguments:
             raise UnsupportedParameter(
                 f"the binding {binding_name!r} has no option {name!r}.{close_names(name, known)}"
             )
-        given = {name: value for name, value in defaults.items() if value is not None}
+        given = Hidden({name: value for name, value in defaults.items() if value is not None})
         # Built once to have it checked.
         request = GenerationRequest(prompt="", **{name: given[name] for name in given.keys() & REQUEST_FIELDS})
         checked = {name: getattr(request, name) if name in REQUEST_FIELDS else given[name] for name in given}

@@ -7,6 +7,7 @@ the class; the drivers only know how to ask and how to close.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -68,6 +69,7 @@ class Generation:
 
     Attributes:
         alarm: how it is woken at its deadline; a driver may set another before :meth:`begin`.
+        reader: the thread that reads it as a stream, once it has begun.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Generation:
         self._retries = 0
         self._started = 0.0
         self.alarm: Alarm = alarm_in_thread
+        self.reader: threading.Thread | None = None
         self._silence: Callable[[], None] | None = None  # takes back what rings at the deadline
         self._limit: float | None = None  # the deadline in seconds, and when it comes
         self._until = 0.0
@@ -436,6 +439,7 @@ def push(generation: Generation, produce: Callable[[GenerationRequest, Emit], No
 
 def pull(generation: Generation, source: Callable[[GenerationRequest], Iterable[Event]]) -> Iterator[Event]:
     """The caller's events of a backend that we iterate; closing this generator closes the backend's."""
+    generation.reader = threading.current_thread()
     try:
         again = True
         while again:

@@ -12,14 +12,15 @@ import dataclasses
 import datetime as dt
 import enum
 import inspect
+import math
 import sys
 import types
 import typing
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, get_args, get_origin
 
-__all__ = ["is_pydantic", "schema_of", "value_of"]
+__all__ = ["check_json", "is_pydantic", "schema_of", "value_of"]
 
 _PLAIN: Final[Mapping[Any, dict[str, Any]]] = {
     Any: {},
@@ -61,6 +62,36 @@ _BY_ORIGIN: Final[Mapping[Any, str]] = {
     **dict.fromkeys((dict, collections.abc.Mapping, collections.abc.MutableMapping), "mapping"),
 }
 _WRAPPERS: Final = (typing.Required, typing.NotRequired, getattr(typing, "ReadOnly", typing.Required))
+
+
+def check_json(value: object, what: str) -> None:
+    """That a schema which somebody wrote can be sent as it is.
+
+    Raises:
+        TypeError: it holds what JSON has not, or itself; the message says where, in `what`.
+    """
+    try:
+        problem = _not_json(value, "$")
+    except RecursionError:
+        problem = "it is nested too deeply, or holds itself"
+    if problem is not None:
+        raise TypeError(f"{what} is no JSON: {problem}")
+
+
+def _not_json(value: object, place: str) -> str | None:
+    parts: Iterable[tuple[str, object]]
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                return f"{place} has the key {key!r}, which is no text"
+        parts = ((f"{place}.{key}", part) for key, part in value.items())
+    elif isinstance(value, (list, tuple)):
+        parts = ((f"{place}[{number}]", part) for number, part in enumerate(value))
+    elif value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return None
+    else:
+        return f"{place} is {value!r}"
+    return next((problem for name, part in parts if (problem := _not_json(part, name)) is not None), None)
 
 
 def is_pydantic(annotation: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from lollms_core.errors import CapabilityNotSupported, InvalidOutput
-from lollms_core.json_schema import is_pydantic, schema_of, value_of
+from lollms_core.json_schema import check_json, is_pydantic, schema_of, value_of
 
 __all__ = ["ResponseFormat"]
 
@@ -64,6 +64,7 @@ class ResponseFormat:
             raise TypeError('response_format {"type": "text"} asks for nothing: leave it out')
         else:
             schema, name, described, strict = source, source.get("title"), source.get("description"), None
+        check_json(schema, "response_format")
         _validator(schema)
         return cls(
             _name(name if isinstance(name, str) else "answer"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -59,9 +60,16 @@ class Stream(_Base):
         return _texts(iter(self))
 
     def close(self) -> None:
-        """End the request, from any thread, and the backend's stream with it; the text so far stays."""
+        """End the request, from any thread, and the backend's stream with it; the text so far stays.
+
+        Where another thread reads it, that one's loop ends, without an error, at its next step.
+        """
         self._used = True
         self.cancel()
+        reader = self._generation.reader
+        if reader is not None and reader is not threading.current_thread() and reader.is_alive():
+            # Closing the iterator here would be an error there, if it asks for an event meanwhile.
+            return
         iterator = self._iterator() if self._iterator is not None else None
         if iterator is not None:
             try:
@@ -95,13 +103,13 @@ class AsyncStream(_Base):
     def __init__(self, generation: Generation, events: Callable[[], AsyncIterator[Event]]) -> None:
         super().__init__(generation)
         self._events = events
-        self._iterator: weakref.ref[AsyncIterator[Event]] | None = None
+        self._reading: weakref.ref[_Reading] | None = None
 
     def __aiter__(self) -> AsyncIterator[Event]:
         self._use()
-        iterator = self._events()
-        self._iterator = weakref.ref(iterator)
-        return iterator
+        reading = _Reading(self._events())
+        self._reading = weakref.ref(reading)
+        return reading
 
     @property
     def text_stream(self) -> AsyncIterator[str]:
@@ -109,13 +117,16 @@ class AsyncStream(_Base):
         return _atexts(aiter(self))
 
     async def aclose(self) -> None:
-        """End the request and the backend's stream with it; the text so far stays."""
+        """End the request and the backend's stream with it; the text so far stays.
+
+        Where another task reads it, that one's loop ends, without an error, at its next step.
+        """
         self._used = True
         self.cancel()
-        iterator = self._iterator() if self._iterator is not None else None
-        if iterator is not None:
+        reading = self._reading() if self._reading is not None else None
+        if reading is not None:
             try:
-                await iterator.aclose()  # type: ignore[attr-defined]  # an async generator
+                await reading.aclose()
             except RuntimeError:
                 # Another task reads it at this moment, and it ends there because of the cancel.
                 return
@@ -128,6 +139,26 @@ class AsyncStream(_Base):
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+class _Reading(AsyncIterator[Event]):
+    """The iterator of one reader, who may ask on while another task closes it: it has ended then."""
+
+    def __init__(self, events: AsyncIterator[Event]) -> None:
+        # apull's generator, typed as what readers see of it
+        self._generator: AsyncGenerator[Event, None] = events  # type: ignore[assignment]
+        self._closing = False
+
+    def __anext__(self) -> Awaitable[Event]:
+        return _ended() if self._closing else self._generator.__anext__()
+
+    async def aclose(self) -> None:
+        self._closing = True
+        await self._generator.aclose()
+
+
+async def _ended() -> Event:
+    raise StopAsyncIteration
 
 
 async def _atexts(events: AsyncIterator[Event]) -> AsyncIterator[str]:

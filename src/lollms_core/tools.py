@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from lollms_core.errors import close_names
-from lollms_core.json_schema import schema_of, value_of
+from lollms_core.json_schema import check_json, schema_of, value_of
 
 __all__ = ["Tool", "check_tool_choice", "check_tools"]
 
@@ -46,6 +46,7 @@ class Tool:
         parameters: object = self.parameters
         if not isinstance(parameters, Mapping) or parameters.get("type", "object") != "object":
             raise TypeError(f"the parameters of the tool {self.name!r} must be the JSON schema of an object")
+        check_json(parameters, f"the schema of the parameters of the tool {self.name!r}")
 
     @classmethod
     def of(cls, source: Any) -> Self:

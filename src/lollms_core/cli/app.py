@@ -77,9 +77,9 @@ class _Lollms(click.Group):
             reader_left()
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
             raise
-        except Exception as exc:
+        except BaseException as exc:
             # Whatever a plugin raises, the user gets one line.
             raise click.ClickException(describe(exc)) from exc
 

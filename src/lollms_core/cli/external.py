@@ -54,7 +54,9 @@ def load(name: str) -> click.Command | None:
         raise click.ClickException(f"the command {name!r} of {declared.origin} can't be used: {problem}")
     try:
         command = attrgetter(declared.attribute or "")(importlib.import_module(declared.module))
-    except (Exception, SystemExit) as exc:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
         raise click.ClickException(
             f"the command {name!r} of {declared.origin} can't be loaded: {one_line(exc)}"
         ) from exc

@@ -58,7 +58,9 @@ def _models_if_any(manager: LollmsLLMBindingManager, name: str) -> list[dict[str
 
     try:
         return _models_of(manager, name, ())
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - a broken binding must not hide the others' models
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # noqa: BLE001 - a broken binding must not hide the others' models
         say(f"{name}: {describe(exc)}")
         return []
 
