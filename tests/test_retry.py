@@ -49,6 +49,16 @@ def test_the_budget_is_one_for_all() -> None:
     assert tries.after_status(429, {"retry-after": "5"}) == 5
 
 
+def test_no_wait_goes_beyond_the_deadline() -> None:
+    clock = Clock()
+    tries = budget(clock, until=clock.now + 3.0, attempts=100)
+    assert tries.after_failure("refused") == 0.5
+    assert tries.after_status(503, {"retry-after": "3"}) is None
+    assert tries.after_status(503, {"retry-after": "2.9"}) == 2.9
+    clock.now += 2.9
+    assert tries.after_failure("refused") is None
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

@@ -31,6 +31,8 @@ class RetryPolicy:
         budget: most seconds from the first try to the start of the last.
         first_wait: seconds before the second try, before jitter; each later wait is twice the one before.
         longest_wait: most seconds of one wait, unless the server asks for more.
+        until: when the request must be over, in seconds of the clock (``time.monotonic``): no wait goes beyond it,
+            and the failure is told at once instead. None for never.
 
     Raises:
         ValueError: a number out of range.
@@ -40,6 +42,7 @@ class RetryPolicy:
     budget: float = 60.0
     first_wait: float = 0.5
     longest_wait: float = 8.0
+    until: float | None = None
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -98,7 +101,10 @@ class RetryBudget:
         backoff = min(self._policy.longest_wait, self._policy.first_wait * 2 ** (self._tries - 1))
         # Half of it is random, so that clients that failed together don't come back together.
         wait = asked if asked is not None else backoff * (0.5 + self._jitter() / 2)
-        if self._clock() + wait - self._started > self._policy.budget:
+        again_at = self._clock() + wait
+        if again_at - self._started > self._policy.budget:
+            return None
+        if self._policy.until is not None and again_at >= self._policy.until:
             return None
         self._tries += 1
         _log.info("%s: %s; try %d of %d in %.1f s", self._origin, cause, self._tries, self._policy.attempts, wait)

@@ -41,9 +41,10 @@ class _Tally:
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
         self.requests = 0
-        self.cuts: Counter[str] = Counter()
+        self.cuts = self.sweeps = 0
         self.rows: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self.plays = 0
+        self.closed_after: list[float] = []  # seconds
         self.others: dict[str, int] = defaultdict(int)
 
     def add(self, report: pytest.TestReport) -> None:
@@ -55,11 +56,14 @@ class _Tally:
             if name == "requests" and isinstance(value, int):
                 self.requests += value
             elif name == "cuts" and isinstance(value, int):
-                self.cuts["all"] += value
+                self.cuts += value
+                self.sweeps += 1
             elif name == "row" and isinstance(value, tuple):
                 fault, dialect, *_, outcome = value
                 self.rows[fault][dialect].add(outcome)
                 self.plays += 1
+            elif name == "closed after" and isinstance(value, float):
+                self.closed_after.append(value)
             elif name.startswith("reliability: ") and isinstance(value, int):
                 self.others[name.removeprefix("reliability: ")] += value
 
@@ -80,9 +84,11 @@ class _Tally:
             f"| faults | {len(self.rows)} |",
             f"| plays (fault × binding × kind of request × sync and async) | {self.plays} |",
             f"| of faults and bindings, what does not hold yet | {open_rows} |",
-            f"| cuts | {self.cuts['all']:,} |",
+            f"| cuts | {self.cuts:,} |",
             f"| generations asked of the server | {self.requests:,} |",
-            "| leaks | 0 |",  # each is a failure, and a run that fails writes no page
+            f"| comparisons of threads, tasks, sockets and files, before and after | {self.plays + self.sweeps:,} |",
+            "| leaks found by them | 0 |",  # each is a failure, and a run that fails writes no page
+            f"| slowest close that the server saw after the caller had left | {max(self.closed_after):.3f} s |",
             *(f"| {name} | {count:,} |" for name, count in sorted(self.others.items())),
             f"| tests passed; known not to hold | {self.outcomes['passed']}; {self.outcomes['known']} |",
             f"| on | {platform.system()}, {platform.python_implementation()} {platform.python_version()} |",

@@ -47,9 +47,7 @@ class Echo:
 
     def let_go(self, count: int) -> None:
         """Let the answers pass when `count` generations have been asked for."""
-        while len(self.server.asked_at(self.dialect.chat_path)) < count:
-            # Some of what came is about the model.
-            self.server.wait_asked(len(self.server.asked) + 1)
+        self.server.wait_asked(count, self.dialect.chat_path)
         self.gate.open()
 
 

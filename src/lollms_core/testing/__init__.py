@@ -6,6 +6,7 @@ Nothing here needs pytest.
 from __future__ import annotations
 
 from lollms_core.testing.dialect import Dialect, NdjsonDialect, OllamaDialect, OpenAIDialect, SseDialect
+from lollms_core.testing.endings import ENDINGS, Ending, play_ending
 from lollms_core.testing.fault_server import CLOSE, HOLD, RESET, Asked, Endless, FaultServer, Gate, Pause
 from lollms_core.testing.faults import FAULTS, Expected, Fault, Play
 from lollms_core.testing.playing import Report, play, play_cuts
@@ -15,12 +16,14 @@ from lollms_core.testing.wire import Part, Wire, response
 
 __all__ = [
     "CLOSE",
+    "ENDINGS",
     "FAULTS",
     "HOLD",
     "MARKER",
     "RESET",
     "Asked",
     "Dialect",
+    "Ending",
     "Endless",
     "Expected",
     "Fault",
@@ -39,5 +42,6 @@ __all__ = [
     "Wire",
     "play",
     "play_cuts",
+    "play_ending",
     "response",
 ]

@@ -252,14 +252,19 @@ class FaultServer:
             self._state.asked.clear()
             self._state.left.clear()
 
-    def wait_asked(self, count: int = 1) -> list[Asked]:
-        """The requests, as soon as there are `count` of them.
+    def wait_asked(self, count: int = 1, path: str | None = None) -> list[Asked]:
+        """The requests (with `path`: those for it), as soon as there are `count` of them.
 
         Raises:
             TimeoutError: they do not come.
         """
-        self._wait(lambda: len(self._state.asked) >= count, f"{count} requests")
-        return self.asked
+
+        def found() -> list[Asked]:
+            return [asked for asked in self._state.asked if path is None or asked.path == path]
+
+        self._wait(lambda: len(found()) >= count, f"{count} requests")
+        with self._changed:
+            return found()
 
     def wait_left(self, count: int = 1) -> float:
         """When the client had closed `count` connections, in seconds of ``time.monotonic``.

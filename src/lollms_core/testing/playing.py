@@ -20,7 +20,7 @@ from lollms_core.testing.resources import Held
 from lollms_core.testing.secrets import MARKER, SecretWatch
 from lollms_core.testing.wire import Wire, response
 
-__all__ = ["Factory", "Mode", "Report", "play", "play_cuts"]
+__all__ = ["Factory", "Mode", "Report", "places_of", "play", "play_cuts", "tasks_left"]
 
 Factory: TypeAlias = Callable[..., LollmsLLMBinding]
 """``factory(host_address=..., service_key=..., model_name=..., **options)`` gives a binding to that server."""
@@ -38,11 +38,13 @@ class Report:
         requests: generations that the server was asked for.
         outcome: the name of the error's type, or "answer".
         cuts: at how many places the response was cut.
+        closed_after: seconds after which the server saw that the caller had ended the request, where one did.
     """
 
     requests: int
     outcome: str
     cuts: int = 0
+    closed_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def play_cuts(
     data = wire.data
     places = list(cuts(len(data)))
     with FaultServer() as server:
-        _places(server, dialect)
+        places_of(server, dialect)
         before = Held.now()
         address = f"{server.url}{dialect.address}"
         binding = factory(host_address=address, service_key=MARKER, model_name=dialect.model, retries=0)
@@ -121,13 +123,14 @@ def play_cuts(
 # What the server is told ---------------------------------------------------------------------------------
 
 
-def _places(server: FaultServer, dialect: Dialect) -> None:
+def places_of(server: FaultServer, dialect: Dialect) -> None:
+    """What the server answers at all paths but that of generations."""
     for path, body in dialect.places.items():
         server.on(path, (response(body),))
 
 
 def _prepare(server: FaultServer, dialect: Dialect, play: Play) -> None:
-    _places(server, dialect)
+    places_of(server, dialect)
 
     def good(asked: Asked) -> tuple[Step, ...]:
         return (dialect.answer(asked.body),)
@@ -192,12 +195,13 @@ def _async(binding: LollmsLLMBinding, play: Play, how: How, server: FaultServer)
             second = await _aask(binding, how)
         finally:
             await binding.aclose()
-        return first, second, await _tasks_left(before)
+        return first, second, await tasks_left(before)
 
     return asyncio.run(main())
 
 
-async def _tasks_left(before: Held) -> str:
+async def tasks_left(before: Held) -> str:
+    """The tasks that are still there, in words, "" if there are none beyond those of `before`."""
     left: list[asyncio.Task[Any]] = []
     for _ in range(100):
         left = [task for task in asyncio.all_tasks() - before.tasks if not task.done()]
@@ -283,7 +287,7 @@ def _cuts_async(binding: LollmsLLMBinding, server: FaultServer, dialect: Dialect
             assert (await _aask(binding, "stream")).text == TEXT, f"{who}: the request after the cuts"
         finally:
             await binding.aclose()
-        return await _tasks_left(before)
+        return await tasks_left(before)
 
     return asyncio.run(main())
 

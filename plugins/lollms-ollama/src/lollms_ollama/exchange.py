@@ -53,15 +53,17 @@ class Limits:
     @classmethod
     def of(cls, options: Mapping[str, Any], *, timeout: float | None = None, deadline: float | None = None) -> Limits:
         """From the binding's options and the request's ``timeout`` and ``deadline``."""
+        until = None if deadline is None else time.monotonic() + deadline
         return cls(
             connect=float(options.get("connect_timeout", DEFAULT_CONNECT_TIMEOUT)),
             idle=timeout if timeout is not None else DEFAULT_IDLE_TIMEOUT,
-            until=None if deadline is None else time.monotonic() + deadline,
+            until=until,
             total=deadline,
             size=options.get("max_response_bytes", DEFAULT_MAX_RESPONSE_BYTES),
             policy=RetryPolicy(
                 attempts=1 + options.get("retries", RetryPolicy().attempts - 1),
                 budget=float(options.get("retry_budget", RetryPolicy().budget)),
+                until=until,
             ),
         )
 
@@ -96,7 +98,7 @@ class Exchange:
         meaning, again = before_answer(error, who=self.about, connect=limits.connect, idle=limits.idle)
         # What was sent may have been done all the same.
         self._lost = self._lost or type(error).__name__ not in ("ConnectError", "ConnectTimeout")
-        wait = self._within(self._budget.after_failure(self.server.redaction.text(str(meaning)))) if again else None
+        wait = self._budget.after_failure(self.server.redaction.text(str(meaning))) if again else None
         if wait is None:
             raise meaning from error
         return wait
@@ -122,7 +124,7 @@ class Exchange:
         )
         if isinstance(error, CapabilityNotSupported):
             return error  # some versions say that with a status of 500; it will not change
-        wait = self._within(self._budget.after_status(status, headers))
+        wait = self._budget.after_status(status, headers)
         return error if wait is None else wait
 
     def accepted(self, headers: Mapping[str, str]) -> None:
@@ -160,10 +162,6 @@ class Exchange:
         left = self.limits.left()
         if left is not None and left <= 0:
             raise self._late()
-
-    def _within(self, wait: float | None) -> float | None:
-        left = self.limits.left()
-        return None if wait is None or (left is not None and wait >= left) else wait
 
     def _late(self) -> BackendTimeout:
         return BackendTimeout(f"{self.about} took longer than the deadline of {self.limits.total:g} s")

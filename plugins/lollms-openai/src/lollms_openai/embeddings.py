@@ -37,7 +37,8 @@ def batches(request: EmbedRequest, server: Server, model: str | None) -> list[Op
 def _batch(request: EmbedRequest, texts: Sequence[str], server: Server, model: str | None) -> Operation[Vectors]:
     body = embedding_body(request, texts, server.preset, model)
     ask = Ask("POST", "embeddings", body, model=model)
-    found = yield from json_of(ask, server, policy_of(request.options))
+    policy = policy_of(request.options, deadline=request.options.get("deadline"))
+    found = yield from json_of(ask, server, policy)
     return _in_order(found, len(texts), ask.who(server))
 
 

@@ -92,7 +92,7 @@ def started(
         body,
         model=model,
     )
-    answer = yield from answer_to(ask, server, policy_of(request.options), adapt=adapted)
+    answer = yield from answer_to(ask, server, policy_of(request.options, deadline=request.deadline), adapt=adapted)
     who = ask.who(server)
     records = Records(
         server,

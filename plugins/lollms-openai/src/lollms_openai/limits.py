@@ -45,9 +45,10 @@ class Limits:
         )
 
 
-def policy_of(options: Mapping[str, Any]) -> RetryPolicy:
-    """The retries that a binding's options ask for."""
+def policy_of(options: Mapping[str, Any], *, deadline: float | None = None) -> RetryPolicy:
+    """The retries that a binding's options ask for, within `deadline` seconds from now."""
     return RetryPolicy(
         attempts=options.get("retries", _DEFAULT.attempts - 1) + 1,
         budget=float(options.get("retry_budget", _DEFAULT.budget)),
+        until=None if deadline is None else time.monotonic() + deadline,
     )
