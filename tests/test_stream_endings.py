@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from samples import AsyncEvents, Events, Hooks, Recorder
+from samples import AsyncEvents, Hooks, Recorder
 
 from lollms_core.events import Event, TextDelta
 from lollms_core.request import GenerationRequest
@@ -15,7 +15,7 @@ from lollms_core.request import GenerationRequest
 pytestmark = pytest.mark.timeout(30, method="thread")
 
 
-class Endless(Events):
+class Endless(AsyncEvents):
     """Goes on until it is closed; says when that begins, and waits then until it may end."""
 
     def __init__(self) -> None:
@@ -33,24 +33,13 @@ class Endless(Events):
             self.closing.set()
             self.may_end.wait(10)
 
-
-class AsyncEndless(AsyncEvents):
-    """Its twin."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log: list[str] = []
-        self._hooks = Hooks(lambda: Recorder(self.log))
-        self.closing = asyncio.Event()
-        self.may_end = asyncio.Event()
-
     async def _aevents(self, request: GenerationRequest) -> AsyncIterator[Event]:
         try:
             while True:
                 yield TextDelta("more ")
         finally:
             self.closing.set()
-            await self.may_end.wait()
+            await asyncio.to_thread(self.may_end.wait, 10)
 
 
 def test_another_thread_closes_between_two_events() -> None:
@@ -107,7 +96,7 @@ def test_one_that_no_living_thread_reads_is_closed_at_once() -> None:
 
 
 async def test_another_task_closes_between_two_events() -> None:
-    binding = AsyncEndless()
+    binding = Endless()
     stream = binding.astream("x")
     first, go_on = asyncio.Event(), asyncio.Event()
 
@@ -119,7 +108,7 @@ async def test_another_task_closes_between_two_events() -> None:
     reader = asyncio.create_task(read())
     await first.wait()
     closer = asyncio.create_task(stream.aclose())
-    await binding.closing.wait()
+    await asyncio.to_thread(binding.closing.wait, 10)
     go_on.set()
     await reader
     assert not closer.done()

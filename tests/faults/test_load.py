@@ -15,7 +15,7 @@ import pytest
 from lollms_core import LollmsLLMBinding
 from lollms_core.testing import MARKER, Asked, Dialect, FaultServer, Gate, Held, response
 from lollms_core.testing.fault_server import Step
-from lollms_core.testing.playing import Factory
+from lollms_core.testing.playing import Factory, places_of
 
 FULL = bool(os.environ.get("LOLLMS_FAULTS"))
 STREAMS = 1000 if FULL else 100
@@ -33,8 +33,7 @@ class Echo:
 
     def __init__(self, server: FaultServer, dialect: Dialect) -> None:
         self.server, self.dialect, self.gate = server, dialect, Gate()
-        for path, body in dialect.places.items():
-            server.on(path, (response(body),))
+        places_of(server, dialect)
         server.on(dialect.chat_path, self._answer)
 
     def _answer(self, asked: Asked) -> tuple[Step, ...]:

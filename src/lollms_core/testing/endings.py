@@ -63,8 +63,8 @@ class _Scene:
         if self.when != "before the answer" and not self._read.wait(WAIT):
             raise TimeoutError(f"{WAIT:g} s without the beginning of the answer")
 
-    def end(self, how: Callable[[], object]) -> None:
-        """End it now."""
+    def end(self, how: Callable[[], object] = lambda: None) -> None:
+        """End it now; without `how` the caller does so by itself."""
         self.ended = time.monotonic()
         how()
 
@@ -166,7 +166,7 @@ def _false(binding: LollmsLLMBinding, scene: _Scene) -> str:
     def callback(piece: str, _kind: object) -> bool | None:
         if not scene.take(piece):
             return None
-        scene.end(lambda: None)
+        scene.end()
         return False
 
     return str(binding.generate_text("Why?", streaming_callback=callback))
@@ -176,7 +176,7 @@ async def _afalse(binding: LollmsLLMBinding, scene: _Scene) -> str:
     async def callback(piece: str, _kind: object) -> bool | None:
         if not scene.take(piece):
             return None
-        scene.end(lambda: None)
+        scene.end()
         return False
 
     return str(await binding.agenerate_text("Why?", streaming_callback=callback))
@@ -185,7 +185,7 @@ async def _afalse(binding: LollmsLLMBinding, scene: _Scene) -> str:
 def _raising(scene: _Scene) -> Callable[[str, object], None]:
     def callback(piece: str, _kind: object) -> None:
         if scene.take(piece):
-            scene.end(lambda: None)
+            scene.end()
             raise _Mine
 
     return callback
@@ -211,7 +211,7 @@ def _break(binding: LollmsLLMBinding, scene: _Scene) -> str:
     stream = binding.stream("Why?")
     for event in stream:
         if scene.take(event):
-            scene.end(lambda: None)
+            scene.end()
             break
     return _kept(stream.completion)
 
@@ -220,7 +220,7 @@ async def _abreak(binding: LollmsLLMBinding, scene: _Scene) -> str:
     stream = binding.astream("Why?")
     async for event in stream:
         if scene.take(event):
-            scene.end(lambda: None)
+            scene.end()
             break
     # An async iterator that is left is closed by the loop, in its next rounds.
     async with asyncio.timeout(WAIT):
@@ -234,7 +234,7 @@ def _with(binding: LollmsLLMBinding, scene: _Scene) -> str:
         events = iter(stream)  # held, so that it is not the loop's end that closes it
         while not scene.take(next(events)):
             continue
-        scene.end(lambda: None)
+        scene.end()
     return _kept(stream.completion)
 
 
@@ -243,7 +243,7 @@ async def _awith(binding: LollmsLLMBinding, scene: _Scene) -> str:
         events = aiter(stream)
         while not scene.take(await anext(events)):
             continue
-        scene.end(lambda: None)
+        scene.end()
     return _kept(stream.completion)
 
 
@@ -302,7 +302,7 @@ async def _aaclose(binding: LollmsLLMBinding, scene: _Scene) -> str:
 
     async def other() -> None:
         await asyncio.to_thread(scene.wait)
-        scene.ended = time.monotonic()
+        scene.end()
         await stream.aclose()
 
     async with _meanwhile(other):
