@@ -135,13 +135,17 @@ class _TextCall:
         self._binding = binding
         self._own = functools.partial(own, binding)
         self._signature = TextSignature.of(own)
-        given = self._signature.bind(binding, args, kwargs)
+        left_out = self._signature.left_out(kwargs)
+        given = self._signature.bind(binding, args, {n: v for n, v in kwargs.items() if n not in left_out})
         prompt = given.pop(self._signature.prompt)
-        callback = given.pop("streaming_callback", None)
+        callback = given.pop("streaming_callback", left_out.pop("streaming_callback", None))
         # What the author's signature has beside the contract, and what goes into its **kwargs, is passed on as it is.
         fields = {name: given.pop(name) for name in list(given) if name in REQUEST_FIELDS & self._signature.names}
-        request = binding._text_checked(fields, prompt)
-        self.request, self.sink = binding._with_callback(request, callback)
+        split = bool(left_out.pop("split", False))
+        keywords: dict[str, str] = {
+            name: left_out.pop(name) for name in ("user_keyword", "ai_keyword") if name in left_out
+        }
+        self.request, self.sink = binding._text_request(prompt, {**fields, **left_out}, callback, split, keywords)
         self.request = self.request.replace(stream=bool(self.request.stream), options={**self.request.options, **given})
 
     def produce(self, request: GenerationRequest, emit: Emit) -> None:

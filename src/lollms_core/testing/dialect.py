@@ -1,18 +1,24 @@
 """How a backend writes its answers, so that the same faults can be played in its own language.
 
-An author's dialect subclasses :class:`SseDialect` or :class:`NdjsonDialect`, or one of the two that are here.
+An author's dialect subclasses :class:`SseDialect` or :class:`NdjsonDialect`, or one of those that are known:
+:class:`~lollms_core.testing.OpenAIDialect`, :class:`~lollms_core.testing.OllamaDialect`. The five abstract methods are
+enough for the faults; the others say how a server that behaves well reads requests and writes all that answers hold.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from lollms_core.testing.parrot import Said, Wanted
 from lollms_core.testing.wire import Framing, Part, Wire, response
 
-__all__ = ["PIECES", "TEXT", "Dialect", "NdjsonDialect", "OllamaDialect", "OpenAIDialect", "SseDialect"]
+if TYPE_CHECKING:
+    from lollms_core.testing.fault_server import Asked
+
+__all__ = ["PIECES", "TEXT", "Dialect", "NdjsonDialect", "SseDialect"]
 
 PIECES = ("Th\u00e9 ", "sky", " is \U0001f30d", "\u2713.")
 """The pieces of the answer that every fault is played with."""
@@ -102,9 +108,45 @@ class Dialect(ABC):
         """Whether a request asks for a stream."""
         return bool(json.loads(body).get("stream"))
 
+    # A server that behaves well ----------------------------------------------------------------------------
+
+    def wanted(self, body: bytes) -> Wanted:
+        """What the request with this body asks of the model; here by the usual names of fields, of texts alone."""
+        fields = json.loads(body)
+        options = {**fields, **(fields.get("options") or fields.get("parameters") or {})}
+        messages = fields.get("messages")
+        prompt = fields.get("prompt", fields.get("inputs", ""))
+        return Wanted(
+            messages=messages if isinstance(messages, list) else [{"role": "user", "content": prompt}],
+            model=str(fields.get("model") or ""),
+            n_predict=next((options[name] for name in _LENGTHS if options.get(name) is not None), None),
+            stop=_texts(options.get("stop")),
+        )
+
+    def said(self, said: Said, *, stream: bool) -> bytes:
+        """The response that carries an answer; here its text alone."""
+        if stream:
+            return self.stream(*self.pieces(*said.pieces), *self.ending()).data
+        return response(self.whole(said.text))
+
+    def knows(self, model: str) -> bool:
+        """Whether the server has this model; "" stands for whichever it has."""
+        return model in ("", self.model)
+
+    def routes(self) -> Mapping[str, Callable[[Asked], bytes]]:
+        """What it answers at other paths than that of generations, beside :attr:`places`."""
+        return {}
+
     @staticmethod
     def _with_text(part: Part, text: str) -> Part:
         return Part(part.data, text, needed=part.complete)
+
+
+_LENGTHS = ("max_tokens", "max_completion_tokens", "n_predict", "num_predict", "max_new_tokens", "max_length")
+
+
+def _texts(stop: Any) -> Sequence[str]:
+    return (stop,) if isinstance(stop, str) else tuple(stop or ())
 
 
 def _json(payload: Any) -> bytes:
@@ -130,90 +172,3 @@ class NdjsonDialect(Dialect):
     def record(self, payload: Any) -> Part:
         data = _json(payload)
         return Part(data + b"\n", needed=len(data))
-
-
-class OpenAIDialect(SseDialect):
-    """Chat completions: https://platform.openai.com/docs/api-reference/chat."""
-
-    name = "OpenAI"
-    chat_path = "/v1/chat/completions"
-    address = "/v1"
-
-    @property
-    def marker(self) -> bytes:
-        return b"data: [DONE]\n\n"
-
-    def piece(self, text: str) -> Any:
-        return self._chunk({"content": text})
-
-    def finish(self) -> Sequence[Any]:
-        usage = {"prompt_tokens": 3, "completion_tokens": len(PIECES), "total_tokens": 3 + len(PIECES)}
-        return [self._chunk({}, "stop"), {**self._about("chat.completion.chunk"), "choices": [], "usage": usage}]
-
-    def whole(self, text: str) -> Any:
-        message = {"role": "assistant", "content": text}
-        usage = {"prompt_tokens": 3, "completion_tokens": len(PIECES), "total_tokens": 3 + len(PIECES)}
-        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        return {**self._about("chat.completion"), "choices": choices, "usage": usage}
-
-    def failure(self, words: str) -> Any:
-        return {"error": {"message": words, "code": 500}}
-
-    def _chunk(self, delta: Mapping[str, Any], reason: str | None = None) -> Any:
-        return {
-            **self._about("chat.completion.chunk"),
-            "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
-        }
-
-    def _about(self, kind: str) -> dict[str, Any]:
-        return {"id": "chatcmpl-1", "object": kind, "created": 1700000000, "model": self.model}
-
-
-class OllamaDialect(NdjsonDialect):
-    """Ollama's own API: https://github.com/ollama/ollama/blob/main/docs/api.md."""
-
-    name = "Ollama"
-    model = "m1:latest"
-    chat_path = "/api/chat"
-    places: ClassVar[Mapping[str, Any]] = {
-        "/api/show": {
-            "parameters": "",
-            "template": "{{ .Prompt }}",
-            "details": {"format": "gguf", "family": "llama", "parameter_size": "8.0B", "quantization_level": "Q4_0"},
-            "model_info": {
-                "general.architecture": "llama",
-                "general.parameter_count": 8030261248,
-                "llama.context_length": 8192,
-                "llama.embedding_length": 4096,
-            },
-            "capabilities": ["completion"],
-        },
-        "/api/tags": {"models": [{"name": "m1:latest", "model": "m1:latest", "modified_at": "2025-05-05T01:37:44Z"}]},
-        "/api/ps": {"models": []},
-        "/api/version": {"version": "0.20.0"},
-    }
-
-    def piece(self, text: str) -> Any:
-        return {**self._about(text), "done": False}
-
-    def finish(self) -> Sequence[Any]:
-        return [{**self._about(""), "done": True, **self._counts()}]
-
-    def whole(self, text: str) -> Any:
-        return {**self._about(text), "done": True, **self._counts()}
-
-    def failure(self, words: str) -> Any:
-        return {"error": words}
-
-    def refusal(self, words: str) -> Any:
-        return {"error": words}
-
-    def streams(self, body: bytes) -> bool:
-        return bool(json.loads(body).get("stream", True))  # its default
-
-    def _about(self, text: str) -> dict[str, Any]:
-        message = {"role": "assistant", "content": text}
-        return {"model": self.model, "created_at": "2023-08-04T08:52:19.385406455-07:00", "message": message}
-
-    def _counts(self) -> dict[str, Any]:
-        return {"done_reason": "stop", "prompt_eval_count": 3, "eval_count": len(PIECES)}
