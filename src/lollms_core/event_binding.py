@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -76,7 +77,8 @@ class EventBinding(LollmsLLMBinding):
             "loaded": False,
             "ctx_size": self.defaults.get("ctx_size"),
             "supports": sorted(able.value for able in self.capabilities_of(self.model_name)),
-            "parameters": dict(self.defaults),
+            # A path as text, so that JSON can carry it.
+            "parameters": {n: str(v) if isinstance(v, os.PathLike) else v for n, v in self.defaults.items()},
         }
 
     def listModels(self) -> list[Any]:

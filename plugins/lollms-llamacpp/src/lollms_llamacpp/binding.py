@@ -230,7 +230,7 @@ class LlamaCppBinding(EventBinding):
             "trained_ctx_size": facts["ctx_size"],
             "n_params": facts["parameters"],
             "n_threads": engine.options.n_threads,
-            "parameters": {**engine.sampling_defaults, **self.defaults},
+            "parameters": {**engine.sampling_defaults, **info["parameters"]},
             "supports": sorted(able.value for able in self.capabilities_of(None)),
         }
 

@@ -25,6 +25,7 @@ PLUGIN = "lollms_core.testing.plugin"
 
 KEY = "a-key-for-the-loopback-server"
 
+_Note = Callable[[str, object], None]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _REASON = "__lollms_replaces__"
 
@@ -99,11 +100,16 @@ class HttpConformance(BindingConformance):
     says. ``factory`` is called with host_address, service_key, model_name and options, among them ``retries``,
     ``retry_budget`` and ``max_response_bytes``; the class itself will do.
 
+    Each play notes what came of it with ``record_property``: "row", "requests", "cuts", "closed after".
+
     Attributes:
         dialect: how the backend speaks.
+        cuts: of a stream's size in bytes, after how many of them it is cut; by default a few places,
+            ``lollms_core.testing.conformance.every`` for all.
     """
 
     dialect: ClassVar[Dialect]
+    cuts: ClassVar[Callable[[int], Iterator[int]]] = staticmethod(wire.sample)
     given: ClassVar[frozenset[str]] = frozenset({"host_address", "service_key", "model_name"})
 
     @pytest.fixture
@@ -125,26 +131,40 @@ class HttpConformance(BindingConformance):
     # The long ones, a test for each play -----------------------------------------------------------------
 
     @pytest.mark.parametrize("mode", wire.MODES)
-    @pytest.mark.parametrize("how", wire.HOWS)
-    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-    def test_faults(self, fault: Fault, how: How, mode: Mode, wired: Subject) -> None:
+    @pytest.mark.parametrize(
+        ("fault", "how"), [pytest.param(fault, how, id=f"{fault.name}-{how}") for fault in FAULTS for how in fault.hows]
+    )
+    def test_faults(self, fault: Fault, how: How, mode: Mode, wired: Subject, record_property: _Note) -> None:
         """Every fault of the table comes to what the table says, sync and async, and leaves nothing behind."""
-        if how not in fault.hows or play(fault, self.dialect, wired.factory, how, mode) is None:
-            pytest.skip("this fault is not for such a request, or not for this dialect")
+        report = play(fault, self.dialect, wired.factory, how, mode)
+        if report is None:
+            pytest.skip("a dialect without this fault")
+        record_property("requests", report.requests)
+        record_property("row", (fault.name, self.dialect.name, how, mode, report.outcome))
 
+    @pytest.mark.timeout(600)
     @pytest.mark.parametrize("mode", wire.MODES)
-    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-    def test_cuts(self, fault: Fault, mode: Mode, wired: Subject) -> None:
+    @pytest.mark.parametrize("fault", [pytest.param(one, id=one.name) for one in FAULTS if "stream" in one.hows])
+    def test_cuts(self, fault: Fault, mode: Mode, wired: Subject, record_property: _Note) -> None:
         """A stream that breaks off anywhere is told as broken, with the text that had come."""
-        if play_cuts(fault, self.dialect, wired.factory, mode, wire.sample) is None:
-            pytest.skip("this fault has no stream, or not in this dialect")
+        report = play_cuts(fault, self.dialect, wired.factory, mode, self.cuts)
+        if report is None:
+            pytest.skip("a fault without a stream that could be cut")
+        record_property("requests", report.requests)
+        record_property("cuts", report.cuts)
 
     @pytest.mark.parametrize(
-        ("ending", "when", "mode"), wire.endings(), ids=lambda part: getattr(part, "name", str(part))
+        ("ending", "when", "mode"),
+        [pytest.param(*case, id=f"{case[0].name}-{case[1]}-{case[2]}") for case in wire.endings()],
     )
-    def test_ended_by_the_caller(self, ending: Ending, when: When, mode: Mode, wired: Subject) -> None:
+    def test_ended_by_the_caller(
+        self, ending: Ending, when: When, mode: Mode, wired: Subject, record_property: _Note
+    ) -> None:
         """Whichever way a caller ends a request, the server sees its connection closed, and the text so far stays."""
-        play_ending(ending, self.dialect, wired.factory, when, mode)
+        report = play_ending(ending, self.dialect, wired.factory, when, mode)
+        record_property("requests", report.requests)
+        record_property("row", (f"{ending.name}, {when}", self.dialect.name, mode, report.outcome))
+        record_property("closed after", report.closed_after)
 
 
 def _tests_of(cls: type) -> list[str]:

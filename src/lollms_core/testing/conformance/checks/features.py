@@ -58,7 +58,7 @@ def tools(subject: Subject) -> None:
     binding = subject.new()
     question = "What is the weather in Oslo? Use the tool."
     fields = subject.fields(binding, tools=[_TOOL])
-    fields["n_predict"] = max(64, subject.settings.n_predict)
+    fields["n_predict"] = max(200, subject.settings.n_predict)
     for name, way in subject.ways(binding).items():
         try:
             found = way(binding, question, tool_choice="required", **fields)
@@ -81,7 +81,7 @@ def tools(subject: Subject) -> None:
 def json_schema(subject: Subject) -> None:
     """An answer bound to a schema is parsed, or is an InvalidOutput."""
     binding = subject.new()
-    fields = {**subject.fields(binding), "n_predict": 200}
+    fields = {**subject.fields(binding), "n_predict": 64}
     for name, way in subject.ways(binding).items():
         try:
             found = way(binding, "Name a colour.", response_format=_SCHEMA, **fields)

@@ -17,7 +17,6 @@ from lollms_core.testing.resources import Held
 
 _MANY = 8
 _SHORT = 0.15  # seconds
-_GAP = 0.01  # seconds
 
 
 @check(Capability.CHAT)
@@ -58,33 +57,27 @@ def tasks(subject: Subject) -> None:
 def loop_runs_on(subject: Subject) -> None:
     """The event loop goes on while an answer is on its way."""
     binding = subject.new()
-    stood_still, begun = 0.0, time.monotonic()
+    turns, begun = 0, time.monotonic()
 
     async def count() -> None:
-        nonlocal stood_still
+        nonlocal turns
         while True:
-            before = time.monotonic()
             await asyncio.sleep(0)
-            gap = time.monotonic() - before
-            stood_still += gap if gap > _GAP else 0.0
+            turns += 1
 
     async def main() -> int:
         counting = asyncio.create_task(count())
         await asyncio.sleep(0)
         try:
             stream = binding.astream(subject.settings.prompt, **subject.fields(binding))
-            events = len([event async for event in stream])
-            await asyncio.sleep(0)  # where it stood still to the end, that is told now
-            return events
+            return len([event async for event in stream])
         finally:
             counting.cancel()
 
-    count_of_events = subject.awaited(main())
+    events = subject.awaited(main())
     took = time.monotonic() - begun
-    # An answer that is there at once says nothing, and a busy machine stops any loop for a while.
-    assert took < _SHORT or stood_still < 0.8 * took or count_of_events < 4, (
-        f"the event loop stood still for {stood_still:.2f} s of the {took:.2f} s that the answer took"
-    )
+    # An answer that is there at once says nothing.
+    assert turns > 1 or took < _SHORT or events < 4, f"no other task ran in the {took:.2f} s that the answer took"
 
 
 @check(Capability.CHAT, Capability.STREAM)

@@ -65,9 +65,13 @@ def cuts(subject: Subject) -> None:
 
 
 def sample(size: int) -> Iterator[int]:
-    """Some places of a stream, its beginning and its end among them."""
-    yield from range(0, size, max(1, size // 24))
-    yield size
+    """A few places of a stream, the last bytes among them."""
+    return iter(sorted({*range(0, size, max(1, size // 5)), *range(max(0, size - 4), size)}))
+
+
+def every(size: int) -> Iterator[int]:
+    """Every place; of streams of many records each of the first and last 2,000 bytes, and every 97th."""
+    return iter(place for place in range(size) if size < 5000 or place < 2000 or place > size - 2000 or not place % 97)
 
 
 @check(wire=True)

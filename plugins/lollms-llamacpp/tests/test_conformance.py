@@ -1,0 +1,35 @@
+"""The conformance kit, on a tiny model with a template that has tools, and a projector for images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lollms_core.testing.conformance import BindingConformance
+from lollms_core.testing.playing import Factory
+from lollms_llamacpp import LlamaCppBinding
+
+
+@pytest.fixture(scope="module")
+def models(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_tiny: Callable[..., bytes],
+    make_projector: Callable[..., bytes],
+    templates: dict[str, str],
+) -> Path:
+    folder = tmp_path_factory.mktemp("conformance")
+    made = make_tiny(tokenizer__chat_template=templates["hermes"], llama__context_length=4096)
+    (folder / "tiny.gguf").write_bytes(made)
+    (folder / "projector.gguf").write_bytes(make_projector(n_out=32))
+    return folder
+
+
+class TestLlamaCpp(BindingConformance):
+    given = frozenset({"models_path", "model_name"})
+
+    @pytest.fixture
+    def factory(self, models: Path) -> Factory:
+        return partial(LlamaCppBinding, models_path=models, model_name="tiny", mmproj=models / "projector.gguf")

@@ -1,0 +1,27 @@
+"""The conformance kit: every promise of the contract, every fault of the table, every way in which a caller ends."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lollms_core.testing import OllamaDialect
+from lollms_core.testing.conformance import HttpConformance, Settings, every, sample
+from lollms_core.testing.playing import Factory
+from lollms_ollama import OllamaBinding
+
+pytestmark = pytest.mark.faults
+
+
+class TestOllama(HttpConformance):
+    dialect = OllamaDialect()
+    settings = Settings(pull=OllamaDialect.model)
+    cuts = staticmethod(every if os.environ.get("LOLLMS_FAULTS") else sample)
+
+    @pytest.fixture
+    def factory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Factory:
+        monkeypatch.setenv("NO_PROXY", "*")
+        return partial(OllamaBinding, cache_folder=tmp_path)

@@ -1,0 +1,26 @@
+"""The conformance kit: every promise of the contract, every fault of the table, every way in which a caller ends."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from lollms_core.testing import OpenAIDialect
+from lollms_core.testing.conformance import HttpConformance, every, sample
+from lollms_core.testing.playing import Factory
+from lollms_openai import OpenAIBinding
+
+pytestmark = pytest.mark.faults
+
+
+class TestOpenAI(HttpConformance):
+    dialect = OpenAIDialect()
+    cuts = staticmethod(every if os.environ.get("LOLLMS_FAULTS") else sample)
+
+    @pytest.fixture
+    def factory(self, monkeypatch: pytest.MonkeyPatch) -> Factory:
+        for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID", "CUSTOM_HEADERS"):
+            monkeypatch.delenv(f"OPENAI_{name}", raising=False)
+        monkeypatch.setenv("NO_PROXY", "*")
+        return OpenAIBinding
