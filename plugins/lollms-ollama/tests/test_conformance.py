@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lollms_core.testing import OllamaDialect
-from lollms_core.testing.conformance import HttpConformance, Settings, every, sample
+from lollms_core.testing.conformance import HttpConformance, Settings
 from lollms_core.testing.playing import Factory
 from lollms_ollama import OllamaBinding
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 class TestOllama(HttpConformance):
     dialect = OllamaDialect()
     settings = Settings(pull=OllamaDialect.model)
-    cuts = staticmethod(every if os.environ.get("LOLLMS_FAULTS") else sample)
+    every_byte = bool(os.environ.get("LOLLMS_FAULTS"))
 
     @pytest.fixture
     def factory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Factory:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from lollms_core.testing import OpenAIDialect
-from lollms_core.testing.conformance import HttpConformance, every, sample
+from lollms_core.testing.conformance import HttpConformance
 from lollms_core.testing.playing import Factory
 from lollms_openai import OpenAIBinding
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.faults
 
 class TestOpenAI(HttpConformance):
     dialect = OpenAIDialect()
-    cuts = staticmethod(every if os.environ.get("LOLLMS_FAULTS") else sample)
+    every_byte = bool(os.environ.get("LOLLMS_FAULTS"))
 
     @pytest.fixture
     def factory(self, monkeypatch: pytest.MonkeyPatch) -> Factory:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from lollms_core.testing.conformance import checks as _checks  # their modules fill CHECKS
 from lollms_core.testing.conformance.check import CHECKS, Check, Outcome, run_check
-from lollms_core.testing.conformance.checks.wire import every, sample
 from lollms_core.testing.conformance.subject import NotApplicable, Settings, Subject
 
 if TYPE_CHECKING:
@@ -27,10 +26,8 @@ __all__ = [
     "Outcome",
     "Settings",
     "Subject",
-    "every",
     "replaces",
     "run_check",
-    "sample",
 ]
 
 del _checks

@@ -109,12 +109,12 @@ def hooks_see_each_request_once(subject: Subject) -> None:
     binding = subject.new()
     seen: list[tuple[str, Any]] = []
     hooked(binding, lambda: _Recorder(seen))
-    prompt, limit = subject.settings.prompt, subject.settings.n_predict
+    prompt, fields = subject.settings.prompt, subject.fields(binding)
     calls: dict[str, Callable[..., Any]] = {name: partial(way, binding) for name, way in subject.ways(binding).items()}
     calls["generate_text"] = binding.generate_text
     for name, call in calls.items():
         seen.clear()
-        answer = str(call(prompt, n_predict=limit))
+        answer = str(call(prompt, **fields))
         kinds = [kind for kind, _ in seen]
         for kind in ("request", "finish"):
             assert kinds.count(kind) == 1, f"{name}: the middleware got on_{kind} {kinds.count(kind)} times"

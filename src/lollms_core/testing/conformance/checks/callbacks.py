@@ -31,7 +31,7 @@ def callback_gets_pieces(subject: Subject) -> None:
             return answer
 
         returned = binding.generate_text(
-            subject.settings.prompt, n_predict=subject.settings.n_predict, streaming_callback=callback
+            subject.settings.prompt, streaming_callback=callback, **subject.fields(binding)
         )
         returned = expecting.text(returned, f"generate_text with a callback that returns {answer!r}")
         wrong = [piece for piece in pieces if not isinstance(piece, str)]
@@ -51,9 +51,7 @@ def callback_false_stops(subject: Subject) -> None:
         pieces.append(piece)
         return len(pieces) < 2
 
-    returned = binding.generate_text(
-        subject.settings.prompt, n_predict=subject.settings.n_predict, streaming_callback=callback
-    )
+    returned = binding.generate_text(subject.settings.prompt, streaming_callback=callback, **subject.fields(binding))
     assert len(pieces) <= 2, f"the callback was called {len(pieces) - 2} times after it had returned False"
     assert returned == "".join(pieces), f"{returned!r} was returned, where the callback had got {''.join(pieces)!r}"
     expecting.text(subject.chat(binding).text, "the next request")
@@ -69,9 +67,7 @@ def callback_raises(subject: Subject) -> None:
         raise raised
 
     def ask() -> object:
-        return binding.generate_text(
-            subject.settings.prompt, n_predict=subject.settings.n_predict, streaming_callback=callback
-        )
+        return binding.generate_text(subject.settings.prompt, streaming_callback=callback, **subject.fields(binding))
 
     error = expecting.raises(_Mine, ask, "generate_text with a callback that raises")
     assert error is raised, "what comes out is not what the callback raised"
@@ -85,9 +81,9 @@ def stream_wins_over_callback(subject: Subject) -> None:
     pieces: list[str] = []
     returned = binding.generate_text(
         subject.settings.prompt,
-        n_predict=subject.settings.n_predict,
         stream=False,
         streaming_callback=lambda piece, _: pieces.append(piece),
+        **subject.fields(binding),
     )
     expecting.text(returned, "generate_text with stream=False")
     assert not pieces, "with stream=False the callback was called"
@@ -103,9 +99,7 @@ def callback_async(subject: Subject) -> None:
         pieces.append(piece)
         return len(pieces) < 2
 
-    asked = binding.agenerate_text(
-        subject.settings.prompt, n_predict=subject.settings.n_predict, streaming_callback=callback
-    )
+    asked = binding.agenerate_text(subject.settings.prompt, streaming_callback=callback, **subject.fields(binding))
     returned = subject.awaited(asked)
     assert len(pieces) <= 2, "the callback was called after it had returned False"
     assert returned == "".join(pieces), f"{returned!r} was returned, where the callback had got {''.join(pieces)!r}"

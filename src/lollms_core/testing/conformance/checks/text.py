@@ -26,12 +26,12 @@ _SOME: dict[str, Any] = {
 def generate_text(subject: Subject) -> None:
     """generate_text gives the answer's text, and takes the contract's seventeen parameters."""
     binding = subject.new()
-    prompt, limit = subject.settings.prompt, subject.settings.n_predict
-    expecting.text(binding.generate_text(prompt, n_predict=limit), "generate_text")
-    expecting.text(binding.generate_text(prompt, system_prompt="Be brief.", n_predict=limit), "a system_prompt")
+    prompt, fields = subject.settings.prompt, subject.fields(binding)
+    expecting.text(binding.generate_text(prompt, **fields), "generate_text")
+    expecting.text(binding.generate_text(prompt, system_prompt="Be brief.", **fields), "a system_prompt")
     plain = dict.fromkeys(("images", "stream", "temperature", "top_k", "top_p", "repeat_penalty", "repeat_last_n"))
     plain |= dict.fromkeys(("seed", "n_threads", "ctx_size", "streaming_callback"))
-    answer = binding.generate_text(prompt, system_prompt="", n_predict=limit, split=False, **plain)  # type: ignore[arg-type]
+    answer = binding.generate_text(prompt, system_prompt="", split=False, **(plain | fields))  # type: ignore[arg-type]
     expecting.text(answer, "generate_text with None for all that may be None")
 
 
@@ -39,13 +39,13 @@ def generate_text(subject: Subject) -> None:
 def discussion(subject: Subject) -> None:
     """A discussion in `!@>` form and the same as messages both give a text, with any keywords."""
     binding = subject.new()
-    limit = subject.settings.n_predict
-    expecting.text(binding.generate_text(DISCUSSION, split=True, n_predict=limit), "a discussion with split=True")
+    fields = subject.fields(binding)
+    expecting.text(binding.generate_text(DISCUSSION, split=True, **fields), "a discussion with split=True")
     other = DISCUSSION.replace("!@>user:", "[ME]").replace("!@>assistant:", "[YOU]")
-    answer = binding.generate_text(other, split=True, user_keyword="[ME]", ai_keyword="[YOU]", n_predict=limit)
+    answer = binding.generate_text(other, split=True, user_keyword="[ME]", ai_keyword="[YOU]", **fields)
     expecting.text(answer, "a discussion with keywords of its own")
     messages = binding.split_discussion(DISCUSSION)
-    expecting.text(binding.generate_from_messages(messages, n_predict=limit), "generate_from_messages")
+    expecting.text(binding.generate_from_messages(messages, **fields), "generate_from_messages")
 
 
 @check(Capability.CHAT)
