@@ -16,11 +16,13 @@ from lollms_core.messages import AI_KEYWORD, USER_KEYWORD, Message, join_discuss
 from lollms_core.request import REQUEST_FIELDS, GenerationRequest
 from lollms_core.threads import ThreadedEvents
 
-__all__ = ["CallbackSink", "Relay", "TextSignature", "events_of", "produce_text"]
+__all__ = ["CONTRACT", "CallbackSink", "Relay", "TextSignature", "events_of", "produce_text"]
 
 _log = logging.getLogger(__name__)
 
-_CONTRACT = REQUEST_FIELDS | {"prompt", "streaming_callback", "split", "user_keyword", "ai_keyword"}
+CONTRACT = REQUEST_FIELDS | {"prompt", "streaming_callback", "split", "user_keyword", "ai_keyword"}
+"""The parameters that generate_text may have beside an author's own."""
+
 # What a parameter without a default gets where nothing is set.
 _UNSET = {"system_prompt": "", "split": False, "user_keyword": USER_KEYWORD, "ai_keyword": AI_KEYWORD}
 
@@ -60,7 +62,7 @@ class TextSignature:
             parameters[0].name,
             names,
             frozenset(parameter.name for parameter in parameters if parameter.default is parameter.empty),
-            names - _CONTRACT - {parameters[0].name},
+            names - CONTRACT - {parameters[0].name},
         )
 
     def left_out(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:

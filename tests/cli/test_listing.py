@@ -52,6 +52,8 @@ def test_bindings_as_json(run: Lollms, installed: Callable[..., Path]) -> None:
         "module": "acme_talker",
         "path": None,
         "attribute": "Talker",
+        "description_file": None,
+        "description": None,
         "error": None,
     }
     assert records["talker"]["path"].endswith("talker")

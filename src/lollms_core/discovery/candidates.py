@@ -25,6 +25,7 @@ from lollms_core.errors import BindingBlocked, BindingLoadError
 
 if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
+    from lollms_core.discovery.legacy import LegacyFolder
 
 __all__ = ["Candidate", "FromEntryPoint", "FromFolder"]
 
@@ -79,6 +80,10 @@ class Candidate(ABC):
     def _imported_now(self) -> bool:
         """Whether this is asked for while it is itself being imported, in this thread or another."""
 
+    def _reason(self, exc: BaseException) -> str:
+        """Why it could not be loaded, in one line."""
+        return one_line(exc).removeprefix("_WrongPlugin: ")
+
     def _refuse(self) -> None:
         record = self.record
         if record.state == "blocked":
@@ -105,7 +110,7 @@ class Candidate(ABC):
                     f"being imported: {one_line(exc)}"
                 ) from exc
             self._cause = None if isinstance(exc, _WrongPlugin) else exc
-            self.refused("failed", one_line(exc).removeprefix("_WrongPlugin: "))
+            self.refused("failed", self._reason(exc))
             self._refuse()
         else:
             self.cls = cls
@@ -147,9 +152,19 @@ class FromFolder(Candidate):
         self._directory = directory
         self._module = private_name(record.name)
         self._fingerprint: object = None
+        self._legacy: LegacyFolder | None = None
 
     def same_as(self, other: Candidate) -> bool:
-        return super().same_as(other) and self._fingerprint == fingerprint(Path(self.record.path or ""))
+        if not (super().same_as(other) and self._fingerprint == fingerprint(Path(self.record.path or ""))):
+            return False
+        # A folder may have loaded without something that it looks for once, when it is imported.
+        return self._legacy is None or not self._legacy.requirements.some_arrived()
+
+    def _reason(self, exc: BaseException) -> str:
+        if self._legacy is None:
+            return super()._reason(exc)
+        self._legacy.requirements.note(exc)
+        return self._legacy.explain(super()._reason(exc))
 
     def _find(self) -> Any:
         from lollms_core.discovery.folder_modules import forget_folder, register_folder
@@ -157,7 +172,7 @@ class FromFolder(Candidate):
         assert self.record.path is not None
         path = Path(self.record.path)
         self._fingerprint = fingerprint(path)
-        register_folder(self._module, path, self._directory)
+        self._legacy = register_folder(self._module, path, self._directory)
         try:
             module = importlib.import_module(self._module)
             problem = api_problem(getattr(module, "LOLLMS_API", 1))

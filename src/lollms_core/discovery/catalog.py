@@ -143,7 +143,13 @@ def _folders(
     candidates: list[Candidate] = []
     for folder in folders:
         candidate = FromFolder(
-            BindingRecord(name=folder.name, source="directory", path=str(folder.path), attribute=folder.attribute),
+            BindingRecord(
+                name=folder.name,
+                source="directory",
+                path=str(folder.path),
+                attribute=folder.attribute,
+                description_file=None if folder.description_file is None else str(folder.description_file),
+            ),
             directory,
         )
         record = candidate.record

@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 MAX_SOURCE_BYTES = 4 * 1024 * 1024
 """A larger ``__init__.py`` is not looked into before it is loaded (4 MiB)."""
 
+DESCRIPTION = "description.yaml"
+
 MAX_FILES = 1000
 """Most modules of one folder that are looked at."""
 
@@ -31,6 +33,7 @@ class Folder:
         name: the folder's and the binding's name.
         path: where it is.
         attribute: the value of ``BindingName`` if it stands there as a plain string, else None.
+        description_file: its ``description.yaml``, None if it has none.
         blocked: why it must not be run, else None.
         incompatible: what is wrong with its ``LOLLMS_API``, else None.
     """
@@ -38,6 +41,7 @@ class Folder:
     name: str
     path: Path
     attribute: str | None = None
+    description_file: Path | None = None
     blocked: str | None = None
     incompatible: str | None = None
 
@@ -114,11 +118,14 @@ def _looked_at(path: Path, root: Path, exposed: str | None) -> list[Folder]:
         return [Folder(path.name, path, blocked=blocked)]
     constants = _constants(source)
     attribute = constants.get("BindingName")
+    description = path / DESCRIPTION
+    described = description.is_file() and unsafe(description, root) is None
     return [
         Folder(
             path.name,
             path,
             attribute=attribute if isinstance(attribute, str) else None,
+            description_file=description if described else None,
             incompatible=api_problem(constants["LOLLMS_API"]) if "LOLLMS_API" in constants else None,
         )
     ]

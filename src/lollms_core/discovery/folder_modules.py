@@ -17,8 +17,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from lollms_core.discovery import legacy
 from lollms_core.discovery.directory import python_files, unsafe
+from lollms_core.discovery.legacy import LegacyFolder, is_mentioned
 
 __all__ = ["PREFIX", "forget_folder", "private_name", "register_folder"]
 
@@ -30,11 +30,12 @@ _numbers = itertools.count(1)
 class _Registered:
     """A folder that may be imported."""
 
-    def __init__(self, path: Path, root: Path) -> None:
+    def __init__(self, name: str, path: Path, root: Path) -> None:
         self.path = path
         self.root = root
         # One mention in one module is enough: what a legacy module asks for may come through its neighbour.
-        self.builtins = legacy.make_builtins() if any(map(legacy.is_mentioned, python_files(path))) else None
+        self.legacy = LegacyFolder(name, path) if any(map(is_mentioned, python_files(path))) else None
+        self.builtins = self.legacy.builtins if self.legacy is not None else None
 
 
 _folders: dict[str, _Registered] = {}
@@ -45,17 +46,26 @@ def private_name(folder: str) -> str:
     return f"{PREFIX}{next(_numbers)}_{folder}"
 
 
-def register_folder(name: str, path: Path, directory: Path) -> None:
-    """Make `path` in the bindings directory `directory` importable as `name`."""
-    _folders.setdefault(name, _Registered(path, directory.resolve()))
+def register_folder(name: str, path: Path, directory: Path) -> LegacyFolder | None:
+    """Make `path` in the bindings directory `directory` importable as `name`.
+
+    Returns:
+        What is known of a folder written for lollms_client; None for others.
+    """
+    registered = _folders.setdefault(name, _Registered(name, path, directory.resolve()))
+    if registered.legacy is not None:
+        registered.legacy.open()
     if not any(isinstance(finder, _FolderFinder) for finder in sys.meta_path):
         # In front of the finder for paths, which would give the submodules its own loader.
         sys.meta_path.insert(0, _FolderFinder())
+    return registered.legacy
 
 
 def forget_folder(name: str) -> None:
     """Undo :func:`register_folder`; modules that are loaded stay, but import no further ones."""
-    _folders.pop(name, None)
+    registered = _folders.pop(name, None)
+    if registered is not None and registered.legacy is not None:
+        registered.legacy.close()
 
 
 class _FolderFinder:

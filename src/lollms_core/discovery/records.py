@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from lollms_core.discovery.reports import printable
 
@@ -30,6 +31,9 @@ class BindingRecord:
         module: the module that the entry point names, None for a folder.
         path: the folder, None for an entry point.
         attribute: the class's name as it is written down; None where the module says it only when it runs.
+        description_file: the folder's ``description.yaml``, None where there is none.
+        description: what stands in that file (title, author, input_parameters, ...) as plain data; None without
+            PyYAML, or where the file is no description.
         error: one line on why the binding cannot be used, None if it can.
     """
 
@@ -41,6 +45,8 @@ class BindingRecord:
     module: str | None = None
     path: str | None = None
     attribute: str | None = None
+    description_file: str | None = None
+    description: Mapping[str, Any] | None = field(default=None, hash=False)
     error: str | None = None
 
     @property

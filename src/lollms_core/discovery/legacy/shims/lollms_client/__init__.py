@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from lollms_core.discovery.legacy.shims.lollms_client import lollms_llm_binding, lollms_types
+from lollms_core.discovery.legacy.shims.lollms_client import (
+    lollms_discussion,
+    lollms_llm_binding,
+    lollms_types,
+    lollms_utilities,
+)
 from lollms_core.discovery.legacy.shims.lollms_client.lollms_types import ELF_COMPLETION_FORMAT, MSG_TYPE
 
-__all__ = ["ELF_COMPLETION_FORMAT", "MSG_TYPE", "lollms_llm_binding", "lollms_types"]
+__all__ = [
+    "ELF_COMPLETION_FORMAT",
+    "MSG_TYPE",
+    "lollms_discussion",
+    "lollms_llm_binding",
+    "lollms_types",
+    "lollms_utilities",
+]
