@@ -121,7 +121,8 @@ def _generating(own: _Method, taken: _Taken, *, older: bool) -> _Method:
     def generate(self: Any, *args: Any, **keywords: Any) -> Any:
         keywords = {name: value for name, value in keywords.items() if name not in taken.refused}
         if taken.everything:
-            keywords = {name: value for name, value in keywords.items() if value is not None}
+            # A request's mappings are empty where nothing is set.
+            keywords = {name: value for name, value in keywords.items() if value is not None and value != {}}
         callback = keywords.get("streaming_callback")
         if callback is not None:
             keywords["streaming_callback"] = _Callback(callback)

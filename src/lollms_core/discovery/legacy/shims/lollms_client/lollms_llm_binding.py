@@ -62,7 +62,7 @@ class LollmsLLMBinding(Inherited, binding.LollmsLLMBinding, metaclass=LegacyType
         self._cancelled_at = now()
         super().cancel()
 
-    def is_cancelled_at(self) -> bool:
+    def is_cancelled(self) -> bool:
         """Whether the generation in which this is asked was cancelled; in an author's thread, the latest one."""
         start = began(self)
         return (self._began_at if start is None else start) < self._cancelled_at
