@@ -398,3 +398,42 @@ def real(session: nox.Session) -> None:
         environment["LOLLMS_REAL_OLLAMA"] = str(ollama_program(session))
     # After Ctrl-C pytest gets the time to stop the servers.
     session.run("pytest", "tests/real", *session.posargs, env=environment, interrupt_timeout=30)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Binding folders written for lollms_client, fetched into `.real/` too.
+
+LOLLMS_CLIENT = "0.17.0"
+# What the three folders import that talk to a server.
+LOLLMS_CLIENT_NEEDS = ("ollama", "openai", "pillow", "requests", "tiktoken")
+
+
+def legacy_folders(session: nox.Session) -> Path:
+    """The binding folders of lollms_client, and nothing else of it."""
+
+    def fill(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            pip_download(session, Path(name), "--only-binary", ":all:", f"lollms-client=={LOLLMS_CLIENT}")
+            (archive,) = Path(name).glob("*.whl")
+            with zipfile.ZipFile(archive) as files:
+                for member in files.infolist():
+                    parts = PurePosixPath(member.filename).parts
+                    if parts[:2] == ("lollms_client", "llm_bindings") and len(parts) > 3 and not member.is_dir():
+                        path = folder.joinpath(*parts[2:])
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        path.write_bytes(files.read(member))
+        if not any(folder.iterdir()):
+            session.error(f"lollms-client {LOLLMS_CLIENT} holds no binding folders")
+
+    return fetched(f"lollms-client-{LOLLMS_CLIENT}-folders", fill)
+
+
+@nox.session
+def legacy(session: nox.Session) -> None:
+    """Runs tests/legacy on the binding folders of lollms_client 0.17.0, without lollms_client; -- goes to pytest."""
+    # Core alone: an installed plugin would take the names of three folders.
+    session.install("-e", f"{ROOT}[testing]", *group("test"), *LOLLMS_CLIENT_NEEDS)
+    with tempfile.TemporaryDirectory(prefix="lollms-legacy-") as name:
+        folders = Path(name) / "llm_bindings"
+        shutil.copytree(legacy_folders(session), folders)
+        session.run("pytest", "tests/legacy", *session.posargs, env={"LOLLMS_LEGACY": str(folders)})
