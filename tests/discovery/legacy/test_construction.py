@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import traceback
 from typing import Any
 
 import pytest
@@ -159,6 +160,9 @@ def test_the_error_of_a_constructor_shows_no_key(site: Site) -> None:
     with pytest.raises(BindingLoadError, match=r"ImportError: refused with \*\*\*") as caught:
         opened(site, source, service_key="a-key-of-mine")
     assert "a-key-of-mine" not in repr(caught.value.__cause__)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    ours = [frame.f_locals for frame in frames if frame.f_globals["__name__"].startswith("lollms_core")]
+    assert "a-key-of-mine" not in repr(ours)
 
 
 DEL = """

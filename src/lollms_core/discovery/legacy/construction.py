@@ -43,28 +43,32 @@ class LegacyType(ABCMeta):
             Exception: what else the constructor raises.
         """
         folder = cls._folder
-        secrets = secrets_in(kwargs)
         if folder is not None:
-            folder.hide(secrets)
-        given = _Given(cls, len(args), kwargs)
+            folder.hide(secrets_in(kwargs))
+        model = kwargs.get("model_name")
+        given: _Given | None = None
         try:
-            binding = super().__call__(*args, **given.arguments)
+            given = _Given(cls, len(args), kwargs)
+            binding: Any = super().__call__(*args, **given.arguments)
         except LollmsError:
             raise
         except Exception as exc:
             if folder is not None:
                 folder.requirements.note(exc)
-            if folder is None or not folder.requirements or not given.fit(args):
+            if folder is None or not folder.requirements or given is None or not given.fit(args):
                 raise
             origin = f"the binding {folder.path.name!r} (folder {printable(str(folder.path))})"
             reason = folder.explain(one_line(exc, folder.secrets))
             raise BindingLoadError(f"{origin} could not be created: {reason}") from exc
-        # Past any __setattr__ of the author's.
-        object.__setattr__(binding, "_constructed", True)
-        if given.defaults:
-            object.__setattr__(binding, "defaults", MappingProxyType(given.defaults))
-        if binding.model_name is None and isinstance(model := kwargs.get("model_name"), str):
-            object.__setattr__(binding, "model_name", model)
+        finally:
+            kwargs.clear()  # a traceback shows what its frames hold
+        if hasattr(binding, "_constructed"):  # else its __new__ gave something that is no binding
+            # Past any __setattr__ of the author's.
+            object.__setattr__(binding, "_constructed", True)
+            if given.defaults:
+                object.__setattr__(binding, "defaults", MappingProxyType(dict(given.defaults)))
+            if binding.model_name is None and isinstance(model, str):
+                object.__setattr__(binding, "model_name", model)
         return binding
 
 

@@ -6,13 +6,14 @@ import builtins
 import importlib
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from lollms_core.discovery.legacy.requirements import Requirements
-from lollms_core.discovery.reports import Secrets, bounded, scrub
+from lollms_core.discovery.reports import NO_SECRETS, Secrets, bounded, scrub
 
 __all__ = ["LOGGERS", "STAND_INS", "LegacyFolder", "is_mentioned"]
 
@@ -72,7 +73,8 @@ class LegacyFolder:
         self.requirements = Requirements()
         self.builtins: dict[str, Any] = {**vars(builtins), "__import__": self._import, "print": self._print}
         self._log = logging.getLogger(f"{LOGGERS}.{path.name}")
-        self._secrets: frozenset[str] = Secrets()
+        self._secrets = NO_SECRETS
+        self._hiding = threading.Lock()
         self._own = {name: _maker(target)(self) for name, target in _OF_ONE_FOLDER.items()}
 
     def open(self) -> None:
@@ -91,11 +93,12 @@ class LegacyFolder:
     @property
     def secrets(self) -> Secrets:
         """The keys that bindings of this folder were given."""
-        return Secrets(self._secrets)
+        return self._secrets
 
     def hide(self, secrets: Iterable[str]) -> None:
         """From now on show none of `secrets` in what this folder says."""
-        self._secrets |= frozenset(secrets)
+        with self._hiding:
+            self._secrets = Secrets(self._secrets.union(secrets))
 
     def clean(self, text: str) -> str:
         """`text` without keys."""

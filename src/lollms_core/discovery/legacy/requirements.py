@@ -58,7 +58,7 @@ class Requirements:
 
     def some_arrived(self) -> bool:
         """Whether one of them has been installed since."""
-        return any(map(_is_met, self._missing.values()))
+        return any(map(_is_met, list(self._missing.values())))
 
 
 def wanted_of(given: Any) -> Iterator[str]:
