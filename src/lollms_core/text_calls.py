@@ -69,7 +69,7 @@ class TextSignature:
         """Those of a call's keywords that the contract has and the function does not take, not even as ``**kwargs``."""
         if any(one.kind is one.VAR_KEYWORD for one in self.signature.parameters.values()):
             return {}
-        return {name: value for name, value in kwargs.items() if name in _CONTRACT - self.names - {self.prompt}}
+        return {name: value for name, value in kwargs.items() if name in CONTRACT - self.names - {self.prompt}}
 
     def bind(self, binding: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of one call by name, those in ``**kwargs`` among them.
