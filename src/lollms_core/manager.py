@@ -207,7 +207,7 @@ class LollmsLLMBindingManager:
         return cls
 
     def _open(self, name: str, kwargs: dict[str, Any]) -> LollmsLLMBinding:
-        catalog = self._catalog or self._found()
+        catalog = self._found()
         candidate = self._candidate(catalog, name)
         cls = candidate.cls
         if cls is None or name not in self.available_bindings:

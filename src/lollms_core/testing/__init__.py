@@ -1,6 +1,8 @@
-"""For the tests of bindings and of what is built on them: a server that plays every fault, and the rows to play.
+"""For the tests of bindings and of what is built on them: a server that plays every fault, the rows to play, and a
+binding that answers what a test wrote down.
 
-Nothing here needs pytest.
+Nothing here needs pytest. What does is not imported by it: the conformance kit's classes
+(:mod:`lollms_core.testing.conformance`) and the fixtures (:mod:`lollms_core.testing.plugin`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,10 @@ from lollms_core.testing.ollama_dialect import OllamaDialect
 from lollms_core.testing.openai_dialect import OpenAIDialect
 from lollms_core.testing.playing import Report, play, play_cuts
 from lollms_core.testing.resources import Held
+from lollms_core.testing.script import Answer, Reply, ScriptError, last_text
+from lollms_core.testing.scripted import ScriptedBinding
+from lollms_core.testing.scripted_manager import ScriptedManager
+from lollms_core.testing.scripts import Scripts
 from lollms_core.testing.secrets import MARKER, SecretWatch
 from lollms_core.testing.well_behaved import behave
 from lollms_core.testing.wire import Part, Wire, response
@@ -24,6 +30,7 @@ __all__ = [
     "HOLD",
     "MARKER",
     "RESET",
+    "Answer",
     "Asked",
     "Dialect",
     "Ending",
@@ -39,11 +46,17 @@ __all__ = [
     "Part",
     "Pause",
     "Play",
+    "Reply",
     "Report",
+    "ScriptError",
+    "ScriptedBinding",
+    "ScriptedManager",
+    "Scripts",
     "SecretWatch",
     "SseDialect",
     "Wire",
     "behave",
+    "last_text",
     "play",
     "play_cuts",
     "play_ending",

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
+from lollms_core.control import Control
+
 __all__ = ["CLOSE", "HOLD", "RESET", "Answer", "Asked", "Endless", "FaultServer", "Gate", "Pause", "Step"]
 
 WAIT: Final = 10.0
@@ -60,30 +62,37 @@ class Endless:
 
 
 class Gate:
-    """A step that waits until a test opens it, from any thread."""
+    """A place to wait at until a test opens it, from any thread: a step of this server, or one of a scripted answer."""
 
     def __init__(self) -> None:
-        self._open = threading.Event()
-        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-        self._lock = threading.Lock()
+        self._switch = Control()  # the same switch as a request's: set once, never unset
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been opened."""
+        return self._switch.cancelled
 
     def open(self) -> None:
         """Let everything pass that waits here or comes later."""
-        with self._lock:
-            self._open.set()
-            waiting, self._waiting = self._waiting, []
-        for loop, event in waiting:
-            with contextlib.suppress(RuntimeError):  # that server has been stopped
-                loop.call_soon_threadsafe(event.set)
+        self._switch.cancel()
+
+    def on_open(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Have `callback` called when it is opened, at once if it is already; returns what takes it back."""
+        return self._switch.on_cancel(callback)
 
     async def passed(self) -> None:
         """Wait for it, in the running loop."""
-        event = asyncio.Event()
-        with self._lock:
-            if self._open.is_set():
-                return
-            self._waiting.append((asyncio.get_running_loop(), event))
-        await event.wait()
+        event, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # that loop has been closed
+                loop.call_soon_threadsafe(event.set)
+
+        forget = self.on_open(wake)
+        try:
+            await event.wait()
+        finally:
+            forget()
 
 
 Step: TypeAlias = bytes | _Word | Pause | Endless | Gate
