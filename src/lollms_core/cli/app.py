@@ -19,6 +19,7 @@ COMMANDS = {
     "generate": "Answer a prompt: from the argument, from standard input, or both.",
     "models": "List the models of one binding, or of all.",
     "bindings": "List the bindings that are installed or in the bindings folder.",
+    "check": "Check whether a binding keeps the contract, and print a report card.",
 }
 """Name of each command, which is also its module's and its function's, and its line in ``--help``."""
 

@@ -9,7 +9,18 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TextIO
 
-__all__ = ["TextOut", "harmless", "leave", "log_said", "one_line", "print_json", "print_table", "reader_left", "say"]
+__all__ = [
+    "TextOut",
+    "harmless",
+    "leave",
+    "log_said",
+    "one_line",
+    "print_json",
+    "print_table",
+    "quiet_log",
+    "reader_left",
+    "say",
+]
 
 # Control characters, which a model or a plugin's metadata could use to take over the terminal.
 _CONTROLS: dict[int, str | None] = dict.fromkeys((*range(32), *range(0x7F, 0xA0)), "\ufffd")
@@ -48,6 +59,19 @@ def log_said() -> Iterator[None]:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
+
+
+@contextlib.contextmanager
+def quiet_log() -> Iterator[None]:
+    """Keep warnings from the user meanwhile; who else listens still gets them."""
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, _Said)]
+    for handler in handlers:
+        handler.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.setLevel(logging.WARNING)
 
 
 def reader_left() -> None:

@@ -18,7 +18,7 @@ _REASONS = set(get_args(FinishReason)) - {"cancelled", "error"}
 
 @check(Capability.CHAT)
 def completion(subject: Subject) -> None:
-    """Chat and its kin give a whole Completion, whose message goes on the conversation."""
+    """What chat and its kin give is a whole Completion, whose message goes on the conversation."""
     binding = subject.new()
     for name, way in subject.ways(binding).items():
         found = way(binding, subject.settings.prompt, **subject.fields(binding))

@@ -91,7 +91,7 @@ def stream_wins_over_callback(subject: Subject) -> None:
 
 @check(*_STREAM)
 def callback_async(subject: Subject) -> None:
-    """agenerate_text awaits what the callback returns, and False stops there too."""
+    """What an async callback returns is awaited, and False stops there too."""
     binding = subject.new()
     pieces: list[str] = []
 

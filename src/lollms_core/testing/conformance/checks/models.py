@@ -15,7 +15,7 @@ _KEYS = {"binding_name", "model_name", "loaded", "ctx_size", "supports", "parame
 
 @check()
 def model_info(subject: Subject) -> None:
-    """get_model_info has the contract's keys, as values that JSON can carry."""
+    """What get_model_info gives has the contract's keys, as values that JSON can carry."""
     binding = subject.new()
     info = binding.get_model_info()
     assert isinstance(info, dict), f"get_model_info gives a {type(info).__name__}"
@@ -32,7 +32,7 @@ def model_info(subject: Subject) -> None:
 
 @check()
 def model_list(subject: Subject) -> None:
-    """ListModels gives dicts with model_name, and list_models the same."""
+    """The models are listed as dicts with model_name, by list_models as by listModels."""
     binding = subject.new()
     try:
         models = binding.listModels()
@@ -48,7 +48,7 @@ def model_list(subject: Subject) -> None:
 
 @check(Capability.CHAT)
 def load_model(subject: Subject) -> None:
-    """load_model takes a model that is there; one that is not is False with the reason, and the old one stays."""
+    """Loading takes a model that is there; one that is not is False with the reason, and the old one stays."""
     binding = subject.new()
     try:
         names = [binding.model_name] if binding.model_name else [one["model_name"] for one in binding.listModels()[:1]]

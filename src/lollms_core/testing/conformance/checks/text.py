@@ -24,7 +24,7 @@ _SOME: dict[str, Any] = {
 
 @check(Capability.TEXT)
 def generate_text(subject: Subject) -> None:
-    """generate_text gives the answer's text, and takes the contract's seventeen parameters."""
+    """What generate_text gives is the answer's text; it takes the contract's seventeen parameters."""
     binding = subject.new()
     prompt, fields = subject.settings.prompt, subject.fields(binding)
     expecting.text(binding.generate_text(prompt, **fields), "generate_text")
@@ -50,7 +50,7 @@ def discussion(subject: Subject) -> None:
 
 @check(Capability.CHAT)
 def n_predict(subject: Subject) -> None:
-    """n_predict bounds the answer."""
+    """The answer is no longer than n_predict."""
     binding = subject.new()
     subject.use(binding, "n_predict")
     whole = subject.chat(binding)

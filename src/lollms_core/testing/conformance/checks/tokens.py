@@ -25,7 +25,7 @@ TEXTS = (
 
 @check(Capability.TOKENIZE)
 def tokens_round_trip(subject: Subject) -> None:
-    """Detokenize gives back what tokenize took, special-token text as plain text."""
+    """What tokenize took, detokenize gives back, special-token text as plain text."""
     binding = subject.new()
     for text in TEXTS:
         tokens = binding.tokenize(text)
@@ -36,7 +36,7 @@ def tokens_round_trip(subject: Subject) -> None:
 
 @check(Capability.TOKENIZE)
 def tokens_are_counted(subject: Subject) -> None:
-    """count_tokens is the number of tokens, none are added at the ends, and something else than a text is an error."""
+    """What count_tokens gives is the number of tokens, none of which are added; something else than a text is an error."""
     binding = subject.new()
     for text in TEXTS:
         count = binding.count_tokens(text)

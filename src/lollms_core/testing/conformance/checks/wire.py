@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, get_args
 
@@ -18,6 +18,7 @@ from lollms_core.testing.fault_server import FaultServer
 from lollms_core.testing.faults import FAULTS, Fault, How
 from lollms_core.testing.playing import Mode, places_of, play, play_cuts
 from lollms_core.testing.secrets import MARKER, SecretWatch
+from lollms_core.testing.well_behaved import behave
 from lollms_core.testing.wire import response
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -47,21 +48,38 @@ def endings() -> list[tuple[Ending, When, Mode]]:
     return [(ending, when, mode) for ending in ENDINGS for when in ending.whens for mode in MODES if ending.has(mode)]
 
 
+def _all(plays: Iterable[Callable[[], object]]) -> None:
+    """Play all of them.
+
+    Raises:
+        AssertionError: some did not come to what they should; the text has their number, and the first in words.
+    """
+    failed: list[Exception] = []
+    count = 0
+    for one in plays:
+        count += 1
+        try:
+            one()
+        except Exception as error:  # noqa: BLE001 - a binding may raise anything, and the others are played all the same
+            failed.append(error)
+    if failed:
+        first = failed[0]
+        said = str(first) if isinstance(first, AssertionError) else f"{expecting.name_of(first)}: {first}"
+        raise AssertionError(f"{len(failed)} of {count} plays fail, the first: {said}") from first
+
+
 @check(wire=True)
 def faults(subject: Subject) -> None:
     """Every fault of the table comes to what the table says, sync and async, and leaves nothing behind."""
     dialect = dialect_of(subject)
-    for fault, how, mode in faults_of(dialect):
-        play(fault, dialect, subject.factory, how, mode)
+    _all(partial(play, fault, dialect, subject.factory, how, mode) for fault, how, mode in faults_of(dialect))
 
 
 @check(wire=True)
 def cuts(subject: Subject) -> None:
     """A stream that breaks off anywhere is told as broken, with the text that had come."""
     dialect = dialect_of(subject)
-    for fault in FAULTS:
-        for mode in MODES:
-            play_cuts(fault, dialect, subject.factory, mode, sample)
+    _all(partial(play_cuts, fault, dialect, subject.factory, mode, sample) for fault in FAULTS for mode in MODES)
 
 
 def sample(size: int) -> Iterator[int]:
@@ -77,8 +95,8 @@ def every(size: int) -> Iterator[int]:
 @check(wire=True)
 def ended_by_the_caller(subject: Subject) -> None:
     """Whichever way a caller ends a request, the server sees its connection closed, and the text so far stays."""
-    for ending, when, mode in endings():
-        play_ending(ending, dialect_of(subject), subject.factory, when, mode)
+    dialect = dialect_of(subject)
+    _all(partial(play_ending, ending, dialect, subject.factory, when, mode) for ending, when, mode in endings())
 
 
 @check(wire=True)
@@ -125,8 +143,9 @@ def constructor_asks_nothing(subject: Subject) -> None:
     """The constructor sends nothing."""
     dialect = dialect_of(subject)
     with FaultServer() as server:
-        places_of(server, dialect)
+        behave(server, dialect)
         _at(subject, server).close()
+        server.wait_closed()
         assert server.connections == 0, "the constructor connected to the server"
 
 
