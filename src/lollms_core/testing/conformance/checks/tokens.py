@@ -36,7 +36,7 @@ def tokens_round_trip(subject: Subject) -> None:
 
 @check(Capability.TOKENIZE)
 def tokens_are_counted(subject: Subject) -> None:
-    """What count_tokens gives is the number of tokens, none of which are added; something else than a text is an error."""
+    """What count_tokens gives is the number of tokens; none are added, and something else than a text is an error."""
     binding = subject.new()
     for text in TEXTS:
         count = binding.count_tokens(text)
