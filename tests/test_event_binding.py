@@ -193,6 +193,24 @@ def test_the_deadline_is_kept() -> None:
     assert binding.open == 0
 
 
+async def test_what_has_not_ended_has_no_finish_reason(kind: type[Events]) -> None:
+    """Neither before nor after the backend has said why it ends: it may still break."""
+    stream = kind().stream("x")
+    seen = [stream.completion.finish_reason]
+    seen += [stream.completion.finish_reason for _ in stream]
+    astream = kind().astream("x")
+    seen += [astream.completion.finish_reason]
+    seen += [astream.completion.finish_reason async for _ in astream]
+    assert set(seen) == {None}
+    assert (stream.completion.finish_reason, astream.completion.finish_reason) == ("stop", "stop")
+
+
+def test_a_stream_that_is_closed_unread_was_cancelled(kind: type[Events]) -> None:
+    stream = kind().stream("x")
+    stream.close()
+    assert stream.completion.finish_reason == "cancelled"
+
+
 def test_break_closes_even_while_the_stream_is_held() -> None:
     binding = Events()
     stream = binding.stream("x")

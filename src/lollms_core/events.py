@@ -177,6 +177,7 @@ class Completion:
         tool_calls: what the model wants called; with ``run_tools`` those that were not run.
         parsed: the object that ``response_format`` asked for; None without it.
         logprobs: one for each token of the answer, if they were asked for.
+        finish_reason: why it ended; None as long as it has not, in the completion of a stream that still runs.
         usage: tokens; with ``run_tools`` the sum over all rounds.
         timings: seconds; with ``run_tools`` ``total`` is that of all rounds.
         ignored: the parameters that were set and that this backend has no use for.
@@ -190,7 +191,7 @@ class Completion:
     tool_calls: list[ToolCall] = field(default_factory=list)
     parsed: Any = None
     logprobs: list[TokenLogprob] = field(default_factory=list, repr=False)
-    finish_reason: FinishReason = "stop"
+    finish_reason: FinishReason | None = "stop"
     usage: Usage = field(default_factory=Usage)
     model: str | None = None
     id: str | None = None

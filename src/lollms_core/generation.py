@@ -19,6 +19,7 @@ from lollms_core.events import (
     Completion,
     Event,
     Finish,
+    FinishReason,
     ReasoningDelta,
     TextDelta,
     Timings,
@@ -115,7 +116,7 @@ class Generation:
         self._usage = Usage()
         self._finish: Finish | None = None  # as the caller got it
         self._backend_finish: Finish | None = None
-        self._reason: Any = None  # set where the end is ours: cancelled, error
+        self._reason: FinishReason | None = None  # set where the end is ours: cancelled, error
         self._first: float | None = None
         self._delivered = False
 
@@ -217,32 +218,32 @@ class Generation:
             raise StreamInterrupted("the backend's answer ended without its end marker")
         demands = request.response_format is not None or request.tool_choice is not None
         if demands and not cancelled:
-            self._judge(self.completion)
+            self._judge()
         self._end(None)
 
-    def _judge(self, completion: Completion) -> None:
+    def _judge(self) -> None:
         """Whether a whole answer is what was asked for; not every server that takes a demand meets it.
 
         Raises:
             InvalidOutput: it is something else, or not whole.
         """
-        request, calls = self.request, completion.tool_calls
-        reason = _NOT_WHOLE.get(completion.finish_reason)
+        request, calls, text = self.request, self._tool_calls, "".join(self._text)
+        reason = _NOT_WHOLE.get(self._told.reason)
         if request.tool_choice not in (None, "auto", "none"):
             wanted = request.chosen_tool
             if not calls or (wanted is not None and any(call.name != wanted for call in calls)):
                 what = f"a call of the tool {wanted!r}" if wanted is not None else "a call of a tool"
                 reason = reason or (f"it calls {calls[0].name!r}" if calls else "it is text, which breaks tool_choice")
-                raise InvalidOutput(f"the answer was to be {what}: {reason}", text=completion.text, reason=reason)
+                raise InvalidOutput(f"the answer was to be {what}: {reason}", text=text, reason=reason)
         if request.response_format is None or (calls and reason is None):
             return
         if reason is not None:
             raise InvalidOutput(
                 f"the answer does not satisfy the schema {request.response_format.name!r}: {reason}",
-                text=completion.text,
+                text=text,
                 reason=reason,
             )
-        self._parsed = request.response_format.parse(completion.text)
+        self._parsed = request.response_format.parse(text)
 
     def failed(self, exc: Exception) -> bool:
         """Something raised: True to start again, False if the request was cancelled; else it raises.
@@ -321,18 +322,15 @@ class Generation:
 
     @property
     def completion(self) -> Completion:
-        """What the caller has got until now."""
-        finish = self._finish or self._backend_finish or Finish("cancelled" if self.request.cancelled else "stop")
-        reason = self._reason or finish.reason
-        if reason == "stop" and self._tool_calls:
-            reason = "tool_calls"  # some servers say "stop" to both
+        """What the caller has got until now; without a ``finish_reason`` before the end."""
+        finish = self._told
         return Completion(
             text="".join(self._text),
             reasoning="".join(self._reasoning),
             tool_calls=list(self._tool_calls),
             parsed=self._parsed,
             logprobs=list(self._logprobs),
-            finish_reason=reason,
+            finish_reason=self._finish_reason,
             usage=self._usage,
             model=finish.model or self.request.model or self._model,
             id=finish.id,
@@ -341,6 +339,19 @@ class Generation:
             raw=finish.raw,
             provider=finish.provider,
         )
+
+    @property
+    def _told(self) -> Finish:
+        """The end as the caller got it, or else as the backend told it."""
+        return self._finish or self._backend_finish or Finish()
+
+    @property
+    def _finish_reason(self) -> FinishReason | None:
+        if not self.ended:
+            return None  # the backend may have said why it ends, and still break before it has
+        reason = self._reason or self._told.reason
+        # Some servers say "stop" to both.
+        return "tool_calls" if reason == "stop" and self._tool_calls else reason
 
     def _add(self, event: Event) -> None:
         kind = type(event)

@@ -247,7 +247,7 @@ def events_of(result: Any) -> Iterator[Event]:
         yield from result.logprobs
         yield from result.tool_calls
         yield result.usage
-        yield Finish(result.finish_reason, result.model, result.id, result.provider, result.raw)
+        yield Finish(result.finish_reason or "stop", result.model, result.id, result.provider, result.raw)
     elif isinstance(result, Mapping):
         raise error_from_dict(result)
     else:
