@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ollama_wire import WAIT, Server, begun, over, said, streamed, until_left
 
-from lollms_core import Completion, LollmsError, Progress
-from lollms_ollama import OllamaBinding
+from lollms_core import BackendTimeout, Completion, LollmsError, Progress
+from lollms_ollama import OllamaBinding, models
 
 Make = Callable[..., OllamaBinding]
 
@@ -82,6 +82,42 @@ def test_from_another_thread_while_reading_blocks(server: Server, make: Make, wh
     assert not reader.is_alive()
     assert stream.completion.finish_reason == "cancelled"
     assert stream.completion.text == ("one " if opening else "")
+
+
+@pytest.mark.timeout(30, method="thread")
+def test_while_the_model_is_looked_up(server: Server, make: Make) -> None:
+    """What must be known before the request belongs to it: it can be cancelled, and its deadline counts."""
+    reading = threading.Event()
+    server.on("/api/show", [reading.set, server.hold])
+    binding = make(timeout=600)
+    stream = binding.stream("x")
+    assert server.heard == []
+    reader = threading.Thread(target=lambda: list(stream))
+    reader.start()
+    assert reading.wait(WAIT)
+    stream.cancel()
+    reader.join(WAIT)
+    assert not reader.is_alive()
+    assert stream.completion.finish_reason == "cancelled"
+    with pytest.raises(BackendTimeout, match=r"deadline of 0\.2 s"):
+        binding.chat("x", deadline=0.2)
+    answer = binding.generate_from_messages([{"role": "user", "content": "x"}], deadline=0.2)
+    assert isinstance(answer, dict)
+    assert answer["error_type"] == "BackendTimeout"
+
+
+@pytest.mark.timeout(30, method="thread")
+def test_nobody_waits_long_to_learn_what_a_model_can_do(
+    server: Server, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_LOOK_UP_SECONDS", 0.2)
+    server.on("/api/show", [server.hold])
+    binding = make(timeout=600)
+    assert binding.capabilities_of() == binding.capabilities
+    assert binding.get_model_info()["loaded"] is False
+    # Images need a model that sees; that it could not be asked is said by the request, within its own time.
+    with pytest.raises(BackendTimeout, match=r"deadline of 0\.2 s"):
+        binding.chat("x", images=["data:image/png;base64,iVBORw0KGgo="], deadline=0.2)
 
 
 def test_a_stream_closed_from_another_thread(server: Server, make: Make) -> None:

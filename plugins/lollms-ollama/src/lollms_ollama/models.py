@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncIterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from lollms_core import (
     BackendUnavailable,
@@ -36,6 +36,9 @@ from lollms_ollama.vocabulary_store import VocabularyStore
 __all__ = ["OllamaModels"]
 
 _log = logging.getLogger(__name__)
+
+_LOOK_UP_SECONDS: Final = 10.0
+_OF_NEARLY_ALL: Final = frozenset({Capability.TEXT, Capability.CHAT, Capability.STREAM})
 
 
 class OllamaModels(EventBinding):
@@ -92,8 +95,9 @@ class OllamaModels(EventBinding):
     def capabilities_of(self, model: str | None = None) -> frozenset[Capability]:
         """What `model` can do, as its server tells: asked once for each model.
 
-        All that the class can do, if the server cannot be asked (that error comes with the request), if no model
-        is named, or if this is an event loop's thread, which must not wait (the request itself then asks).
+        All that the class can do, if the server cannot be asked (that error comes with the request) or does not
+        answer within 10 seconds, if no model is named, or if this is an event loop's thread, which must not wait (the
+        request itself then asks).
         """
         model = model or self.model_name or self._knowledge.picked
         if model is None:
@@ -104,6 +108,13 @@ class OllamaModels(EventBinding):
             with suppress(BackendUnavailable):
                 facts = self._asker.run(self._knowledge.facts_if_any(model), self._limits_once(), None)
         return self.capabilities if facts is None else facts.capabilities & self.capabilities
+
+    def _require(self, needs: Capability | Sequence[Capability], model: str | None = None) -> None:
+        wanted = {needs} if isinstance(needs, Capability) else set(needs)
+        if wanted <= _OF_NEARLY_ALL and self._knowledge.now(model or self.model_name or "") is None:
+            # Nobody is to wait for an answer here that the request itself can ask for, where it can be ended.
+            return
+        super()._require(needs, model)
 
     def get_model_info(self) -> dict[str, Any]:
         """The contract's keys, and what the server says about the model; without a server, what is known here.
@@ -276,8 +287,9 @@ class OllamaModels(EventBinding):
         return Limits.of(own, timeout=own.get("timeout"), deadline=own.get("deadline"))
 
     def _limits_once(self) -> Limits:
-        """For questions that are nice to have answered: nobody waits for a second try."""
-        return Limits.of({**self.defaults, "retries": 0}, timeout=self.defaults.get("timeout"))
+        """For questions that are nice to have answered: nobody waits for a second try, nor long for the first."""
+        deadline = min(_LOOK_UP_SECONDS, self.defaults.get("deadline", _LOOK_UP_SECONDS))
+        return Limits.of({**self.defaults, "retries": 0}, timeout=self.defaults.get("timeout"), deadline=deadline)
 
     def _limits_without_deadline(self) -> Limits:
         """For what takes hours."""
