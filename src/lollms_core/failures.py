@@ -6,6 +6,7 @@ by name, and none of them is imported. What is behind them (an ``ssl.SSLError``,
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -20,10 +21,13 @@ from lollms_core.errors import (
     StreamInterrupted,
 )
 
-__all__ = ["before_answer", "in_answer"]
+__all__ = ["before_answer", "in_answer", "no_certificates"]
 
 _SILENT: Final = frozenset({"ReadTimeout", "WriteTimeout", "TimeoutException", "TimeoutError"})
 _UNSENDABLE: Final = frozenset({"LocalProtocolError", "UnsupportedProtocol", "InvalidURL"})
+# X509_V_ERR_*: no authority that is known here has signed it.
+# https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
+_UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21, 27})
 
 
 def before_answer(  # noqa: PLR0911 - a table
@@ -45,8 +49,10 @@ def before_answer(  # noqa: PLR0911 - a table
     if name in _SILENT:
         # The server may be at work on it, so it is not asked to do it twice.
         return BackendTimeout(f"{who} gave no sign of life for {idle:g} s"), False
-    if any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(error)):
-        return BackendUnavailable(f"{who}: its TLS certificate is not valid: {reason}"), False
+    for link in _chain(error):
+        if isinstance(link, ssl.SSLCertVerificationError):
+            # It will not be trusted a moment later.
+            return _not_trusted(link, who), False
     if any(isinstance(link, ssl.SSLError) for link in _chain(error)):
         return ProtocolError(f"{who} does not speak TLS there ({reason}): is it http, or another port?"), False
     if name == "ProxyError":
@@ -70,6 +76,27 @@ def in_answer(error: BaseException, *, who: str, idle: float) -> LollmsError:
     if name == "DecodingError":
         return ProtocolError(f"{who} sent an answer that cannot be decompressed")
     return StreamInterrupted(f"{who} broke the connection in the middle of the answer")
+
+
+def no_certificates(error: OSError, *, who: str) -> BackendUnavailable:
+    """What it means that the certificates of the known authorities could not be read, before anything was sent.
+
+    Args:
+        error: what was raised, by ``ssl.create_default_context`` for example.
+        who: binding and host; begins the message.
+    """
+    names = [f"{name}={os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+    where = f" ({', '.join(names)})" if names else ""
+    return BackendUnavailable(f"{who}: the certificates to check it by cannot be read{where}: {_reason(error)}")
+
+
+def _not_trusted(error: ssl.SSLCertVerificationError, who: str) -> BackendUnavailable:
+    told = f"{who}: its TLS certificate is not trusted ({_reason(error).rstrip('.')})"
+    if getattr(error, "verify_code", None) in _UNKNOWN_AUTHORITY:
+        remedy = "let SSL_CERT_FILE name a PEM file with the certificate of the authority that signed it"
+    else:
+        remedy = "the server needs another one"
+    return BackendUnavailable(f"{told}: {remedy}, or switch the check off with verify_ssl_certificate=False")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -7,6 +7,7 @@ next request works.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -94,8 +95,10 @@ class Ending:
         return (self.sync if mode == "sync" else self.asynch) is not None
 
 
-def play_ending(ending: Ending, dialect: Dialect, factory: Factory, when: When, mode: Mode) -> Report:
-    """End one request so.
+def play_ending(
+    ending: Ending, dialect: Dialect, factory: Factory, when: When, mode: Mode, *, tls: ssl.SSLContext | None = None
+) -> Report:
+    """End one request so, over TLS if there is a `tls` for the server.
 
     Raises:
         AssertionError: something else is left of the text, something is held on to, the key that the binding was
@@ -103,7 +106,7 @@ def play_ending(ending: Ending, dialect: Dialect, factory: Factory, when: When, 
         TimeoutError: the server does not see its connection closed.
     """
     who = f"{ending.name} {when} ({dialect.name}, {mode})"
-    with FaultServer() as server:
+    with FaultServer(tls=tls) as server:
         places_of(server, dialect)
         head = () if when == "before the answer" else dialect.stream(*dialect.pieces(*_BEGUN), ended=False).packets
         server.on(dialect.chat_path, (*head, HOLD), lambda asked: (dialect.answer(asked.body),))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -142,11 +143,16 @@ class _Left(Exception):
     """The client has closed the connection."""
 
 
+class _NotHttpError(Exception):
+    """The client speaks something else, such as TLS."""
+
+
 @dataclass(slots=True)
 class _Connection:
     number: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    over: bool = False  # nobody waits for what the peer says to the end
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -176,6 +182,13 @@ class _Connection:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
+    def close(self) -> None:
+        """Close it in good order; at once if it is over, because TLS would wait for the peer's farewell."""
+        if self.over:
+            self.writer.transport.abort()
+        else:
+            self.writer.close()
+
 
 @dataclass(slots=True)
 class _State:
@@ -191,10 +204,12 @@ class FaultServer:
     """A server for tests, as a context manager.
 
     Args:
-        host: the address to listen at.
+        host: the address to listen at, IPv4 or IPv6.
         listening: whether it listens at once; else its port is taken, and refuses, until :meth:`listen`.
         greeting: what it sends on each new connection before it is asked anything.
         max_seen: how many requests are remembered; the newest.
+        tls: the server's side of TLS, with its certificate; None for plain HTTP. A connection counts once the client
+            has accepted the certificate.
 
     Attributes:
         port: its port.
@@ -202,16 +217,23 @@ class FaultServer:
     """
 
     def __init__(
-        self, *, host: str = "127.0.0.1", listening: bool = True, greeting: bytes = b"", max_seen: int = 100_000
+        self,
+        *,
+        host: str = "127.0.0.1",
+        listening: bool = True,
+        greeting: bytes = b"",
+        max_seen: int = 100_000,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._host = host
+        self._host = f"[{host}]" if ":" in host else host
+        self._tls = tls
         self._greeting = greeting
         self._max_seen = max_seen
         self._places: dict[str, _Place] = {}
         self._state = _State()
         self._changed = threading.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._socket = socket.socket()
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((host, 0))
         self.port: int = self._socket.getsockname()[1]
@@ -226,7 +248,7 @@ class FaultServer:
     @property
     def url(self) -> str:
         """Where it is, without a path."""
-        return f"http://{self._host}:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://{self._host}:{self.port}"
 
     # What it answers -------------------------------------------------------------------------------------
 
@@ -302,7 +324,7 @@ class FaultServer:
 
     def listen(self) -> None:
         """Accept connections from now on."""
-        start = asyncio.start_server(self._accepted, sock=self._socket, backlog=1024)
+        start = asyncio.start_server(self._accepted, sock=self._socket, backlog=1024, ssl=self._tls)
         asyncio.run_coroutine_threadsafe(start, self._loop).result(WAIT)
         self.listening = True
 
@@ -366,10 +388,15 @@ class FaultServer:
                     if not await self._do(step, connection):
                         return
         except (_Left, OSError, asyncio.IncompleteReadError):
-            left = True
+            left = connection.over = True
+        except _NotHttpError:
+            connection.over = True
+        except asyncio.CancelledError:  # the server stops
+            connection.over = True
+            raise
         finally:
             with contextlib.suppress(OSError):
-                connection.writer.close()
+                connection.close()
             with self._changed:
                 self._state.open -= 1
                 if left:
@@ -404,11 +431,15 @@ async def _request(connection: _Connection) -> Asked:
 
     Raises:
         _Left: the client has closed the connection.
+        _NotHttpError: it is none.
     """
-    line = await connection.reader.readline()
-    if not line:
-        raise _Left
-    method, path, _ = line.decode("latin-1").split(" ", 2)
+    try:
+        line = await connection.reader.readline()
+        if not line:
+            raise _Left
+        method, path, _ = line.decode("latin-1").split(" ", 2)
+    except ValueError:
+        raise _NotHttpError from None
     headers: dict[str, str] = {}
     while (line := (await connection.reader.readline()).strip()) != b"":
         name, _, value = line.decode("latin-1").partition(":")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -59,8 +60,10 @@ class _Got:
         return "answer" if self.error is None else type(self.error).__name__
 
 
-def play(fault: Fault, dialect: Dialect, factory: Factory, how: How, mode: Mode) -> Report | None:
-    """Play `fault` once; None if the dialect cannot.
+def play(
+    fault: Fault, dialect: Dialect, factory: Factory, how: How, mode: Mode, *, tls: ssl.SSLContext | None = None
+) -> Report | None:
+    """Play `fault` once, over TLS if there is a `tls` for the server; None if the dialect cannot.
 
     Raises:
         AssertionError: the binding does something else than the row says, shows the key that it was given, holds
@@ -69,10 +72,10 @@ def play(fault: Fault, dialect: Dialect, factory: Factory, how: How, mode: Mode)
     play = fault.play(dialect)
     if play is None or how not in fault.hows:
         return None
-    with FaultServer(listening=not play.network) as server, _name_of(server, play) as host:
+    with FaultServer(listening=not play.network, tls=tls) as server, _name_of(server, play) as host:
         _prepare(server, dialect, play)
         before = Held.now()
-        address = f"http://{host}:{server.port}{dialect.address}"
+        address = server.url.replace("127.0.0.1", host) + dialect.address
         binding = factory(host_address=address, service_key=MARKER, model_name=dialect.model, **play.options)
         who = f"{fault.name} ({dialect.name}, {how}, {mode})"
         run = _sync if mode == "sync" else _async

@@ -45,7 +45,12 @@ class _Stream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
     ) -> httpcore.AsyncNetworkStream:
-        return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+        try:
+            return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+        except BaseException:
+            # httpcore closes it after an Exception, but not when its task is cancelled.
+            await self._inner.aclose()
+            raise
 
     def get_extra_info(self, info: str) -> Any:
         return self._status_line if info == STATUS_LINE else self._inner.get_extra_info(info)
@@ -80,7 +85,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     """httpx over a pool of such connections; arguments as for :class:`~lollms_ollama.line.CancellableTransport`."""
 
     def __init__(
-        self, ssl_context: ssl.SSLContext, proxy: Secret | None, *, max_idle: int, idle_seconds: float
+        self, ssl_context: ssl.SSLContext | None, proxy: Secret | None, *, max_idle: int, idle_seconds: float
     ) -> None:
         kinds = (httpcore.AsyncConnectionPool, httpcore.AsyncHTTPProxy, httpcore.AsyncSOCKSProxy)
         self._pool: Any = pool_of(kinds, ssl_context, proxy, _Backend(), max_idle=max_idle, idle_seconds=idle_seconds)

@@ -6,14 +6,17 @@ import contextlib
 import logging
 import threading
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from lollms_core import BackendUnavailable, LollmsError
 from lollms_core.control import Control
+from lollms_core.failures import no_certificates
 from lollms_ollama.address import Server
 from lollms_ollama.exchange import MAX_ERROR_BYTES, Exchange
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
     from lollms_ollama.line import Line
@@ -65,11 +68,20 @@ def naming_the_proxy(server: Server) -> Iterator[None]:
         raise BackendUnavailable(f"{server.url}: the proxy that is set for it cannot be used: {why}") from None
 
 
-def ssl_context_for(server: Server) -> Any:
-    """The TLS settings for `server`; SSL_CERT_FILE and SSL_CERT_DIR count."""
+def ssl_context_for(server: Server) -> ssl.SSLContext | None:
+    """The TLS settings for `server`, None if it has no TLS; SSL_CERT_FILE and SSL_CERT_DIR count.
+
+    Raises:
+        BackendUnavailable: the certificates that they name cannot be read.
+    """
+    if not server.url.startswith("https:"):
+        return None
     import httpx
 
-    return httpx.create_ssl_context(verify=server.verify)
+    try:
+        return httpx.create_ssl_context(verify=server.verify)
+    except OSError as error:
+        raise no_certificates(error, who=server.url) from error
 
 
 class Response:

@@ -69,6 +69,20 @@ class Line:
             if self._cut.is_set():
                 _shut_down(sock)
 
+    @contextlib.contextmanager
+    def during_handshake(self, sock: socket.socket) -> Iterator[None]:
+        """`sock` serves this request, and is about to be made a TLS socket.
+
+        That takes the descriptor out of `sock`, so until it is done another one for the same connection is held.
+        """
+        twin = socket.fromfd(sock.fileno(), sock.family, sock.type, sock.proto)
+        self.attach(twin)
+        try:
+            yield
+        finally:
+            self.attach(None)
+            twin.close()
+
     def hurry(self, seconds: float) -> None:
         """From now on nothing is waited for longer than `seconds`, all together."""
         until = time.monotonic() + seconds
@@ -122,7 +136,11 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout))
+        line: Line | None = getattr(_current, "line", None)
+        if line is None:
+            return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout))
+        with line.during_handshake(self._inner.get_extra_info("socket")):
+            return _Stream(self._inner.start_tls(ssl_context, server_hostname, line.clipped(timeout)))
 
     def get_extra_info(self, info: str) -> Any:
         return self._status_line if info == STATUS_LINE else self._inner.get_extra_info(info)
@@ -191,7 +209,7 @@ def stale() -> Exception:
 
 def pool_of(
     kinds: tuple[Any, Any, Any],
-    ssl_context: ssl.SSLContext,
+    ssl_context: ssl.SSLContext | None,
     proxy: Secret | None,
     backend: Any,
     *,
@@ -202,7 +220,7 @@ def pool_of(
 
     Args:
         kinds: httpcore's classes for no proxy, for an HTTP and for a SOCKS proxy.
-        ssl_context: for https.
+        ssl_context: for https, None where the address has none.
         proxy: the URL of a proxy, None for none.
         backend: makes the connections.
         max_idle: connections kept open for the next requests.
@@ -231,14 +249,14 @@ class CancellableTransport(httpx.BaseTransport):
     """httpx over a pool whose streams are registered with their requests.
 
     Args:
-        ssl_context: for https.
+        ssl_context: for https, None where the address has none.
         proxy: the URL of an HTTP proxy, None for none.
         max_idle: connections kept open for the next requests.
         idle_seconds: how long they are.
     """
 
     def __init__(
-        self, ssl_context: ssl.SSLContext, proxy: Secret | None, *, max_idle: int, idle_seconds: float
+        self, ssl_context: ssl.SSLContext | None, proxy: Secret | None, *, max_idle: int, idle_seconds: float
     ) -> None:
         kinds = (httpcore.ConnectionPool, httpcore.HTTPProxy, httpcore.SOCKSProxy)
         self._pool: Any = pool_of(kinds, ssl_context, proxy, _Backend(), max_idle=max_idle, idle_seconds=idle_seconds)

@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lollms_core import BackendUnavailable
+from lollms_core.failures import no_certificates
 from lollms_core.redaction import LogGuard
 from lollms_openai.server import Server
 
@@ -260,4 +261,7 @@ def _context(server: Server) -> ssl.SSLContext | None:
 
     if not server.base.startswith("https:"):
         return None
-    return httpx2.create_ssl_context(verify=server.verify)
+    try:
+        return httpx2.create_ssl_context(verify=server.verify)
+    except OSError as error:
+        raise no_certificates(error, who=server.who) from error

@@ -112,6 +112,7 @@ class _LineStream(httpcore2.NetworkStream):
         self._stream = stream
         self._lock = threading.Lock()
         self._owner: Line | None = None
+        self._twin: socket.socket | None = None
         self._status_line = StatusLine()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -131,9 +132,25 @@ class _LineStream(httpcore2.NetworkStream):
     ) -> httpcore2.NetworkStream:
         owner = self.take()
         within = timeout if owner is None else owner.within(timeout)
-        stream = _LineStream(self._stream.start_tls(ssl_context, server_hostname, within))
+        with self._during_handshake():
+            stream = _LineStream(self._stream.start_tls(ssl_context, server_hostname, within))
         stream.take()
         return stream
+
+    @contextlib.contextmanager
+    def _during_handshake(self) -> Iterator[None]:
+        """Hold another descriptor for the connection: a TLS socket is made by taking that of the plain one."""
+        sock: socket.socket = self._stream.get_extra_info("socket")
+        with self._lock:
+            self._twin = socket.fromfd(sock.fileno(), sock.family, sock.type, sock.proto)
+        if self._owner is not None:
+            self._owner.taken(self)  # it may have been cut just before
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._twin.close()
+                self._twin = None
 
     def close(self) -> None:
         with self._lock:
@@ -157,7 +174,7 @@ class _LineStream(httpcore2.NetworkStream):
     def shut_down(self, line: Line) -> None:
         """End all reading and writing, if it is still that line's."""
         with self._lock:
-            sock = self._stream.get_extra_info("socket") if self._owner is line else None
+            sock = (self._twin or self._stream.get_extra_info("socket")) if self._owner is line else None
             if sock is not None:
                 with contextlib.suppress(OSError):
                     # The plain socket's method: that of a TLS socket takes the session from under its reader.
