@@ -116,6 +116,7 @@ def test_records_are_bounded() -> None:
     assert len(ndjson([b"{}\n" * 100], max_bytes=10)[0]) == 100
 
 
+@pytest.mark.faults
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.integers())), st.data())
 def test_any_records_at_any_split(records: list[dict[str, object]], data: st.DataObject) -> None:
     texts = [json.dumps(record, ensure_ascii=False) for record in records]
@@ -164,7 +165,8 @@ def outcome(decoder: NdjsonDecoder | SseDecoder, pieces: Iterable[bytes]) -> lis
     return came
 
 
-@settings(max_examples=5000 if os.environ.get("LOLLMS_FAULTS") else 200, deadline=None)
+@pytest.mark.faults
+@settings(max_examples=2000 if os.environ.get("LOLLMS_FAULTS") else 200, deadline=None)
 @given(STREAMS, st.lists(st.integers(0, 100)), st.sampled_from([4, 12, 16 * 1024 * 1024]))
 def test_any_bytes_give_the_same_at_any_split(stream: bytes, places: list[int], limit: int) -> None:
     """The same records and the same error, in the same order; also one byte at a time."""

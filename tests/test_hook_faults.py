@@ -19,6 +19,8 @@ from lollms_core.hooks import BindingHooks, Hooks
 from lollms_core.hookspecs import Middleware, hookimpl
 
 TEXT = "".join(WORDS)
+PLAYED = "reliability: requests through a faulty hook, the other hooks and the answer untouched"
+Note = Callable[[str, object], None]
 ALL = bool(os.environ.get("LOLLMS_FAULTS"))
 
 
@@ -200,11 +202,16 @@ def fails_once(kind: type[LollmsLLMBinding]) -> LollmsLLMBinding:
     return made
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fault", FAULTS if ALL else SAMPLE, ids=lambda fault: fault.__name__)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", [EightMethods, Events, AsyncEvents])
 def test_a_fault_costs_nobody_else_anything(
-    kind: type[LollmsLLMBinding], method: str, fault: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    kind: type[LollmsLLMBinding],
+    method: str,
+    fault: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    record_property: Note,
 ) -> None:
     """The innocent before and after see the same as without it, on_finish once; where it takes part, so does it."""
     for ask in [*GENERATE, *EMBED]:
@@ -241,15 +248,19 @@ def test_a_fault_costs_nobody_else_anything(
     if not harmless or method == "factory":
         assert told
     assert not [line for line in told if "\n" in line or "Logging error" in line]
+    record_property(PLAYED, len(GENERATE) + len(EMBED))
 
 
 def _raises(fault: Callable[..., Any]) -> bool:
     return fault.__name__ in {exc.__name__ for exc in RAISED}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("ask", GENERATE)
 @pytest.mark.parametrize("kind", [EightMethods, Events, AsyncEvents])
-def test_one_that_drops_everything_leaves_the_others_their_finish(kind: type[LollmsLLMBinding], ask: Any) -> None:
+def test_one_that_drops_everything_leaves_the_others_their_finish(
+    kind: type[LollmsLLMBinding], ask: Any, record_property: Note
+) -> None:
     inner: list[str] = []
     outer: list[str] = []
     finished: list[int] = []
@@ -260,6 +271,7 @@ def test_one_that_drops_everything_leaves_the_others_their_finish(kind: type[Lol
     assert "Finish" in inner
     assert inner[-1] == "finish stop NoneType"
     assert finished == [1]
+    record_property(PLAYED, 1)
 
 
 @pytest.mark.parametrize("exc", RAISED)

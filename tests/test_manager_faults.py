@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from installed import BINDING, FOLDER, GROUP, Site, origin_modules
 
 from lollms_core.errors import BindingBlocked, BindingLoadError
 from lollms_core.manager import LollmsLLMBindingManager
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(autouse=True)
+def _counted(record_property: Callable[[str, object], None]) -> None:
+    record_property("reliability: broken plugins, declarations and metadata of others, each told and no harm", 1)
+
 
 BROKEN = {
     "import error": (

@@ -74,6 +74,7 @@ messages = st.lists(
 
 
 class TestJoin:
+    @pytest.mark.faults
     @given(messages)
     def test_split_inverts_it(self, conversation: list[dict[str, str]]) -> None:
         harmless = [

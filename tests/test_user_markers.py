@@ -148,7 +148,7 @@ def test_a_marker_that_is_cut_over_parts_stays_text(ask: Ask) -> None:
     assert [role for role, _ in seen_by(binding)] == ["user", "user"]
 
 
-many = settings(max_examples=3000 if os.environ.get("LOLLMS_FAULTS") else 150, deadline=None)
+many = settings(max_examples=1000 if os.environ.get("LOLLMS_FAULTS") else 150, deadline=None)
 PIECES = st.sampled_from(
     [*MARKERS, *HOSTILE, "!@>", "!@", ">", "!", "user:", "system:", "\u200b", "\n", " ", "\u00a0", "\u2028", "\r", "\0"]
 )
@@ -160,6 +160,7 @@ CONVERSATIONS = st.lists(
 )
 
 
+@pytest.mark.faults
 @many
 @given(CONVERSATIONS)
 def test_a_discussion_comes_back_as_it_was(conversation: list[dict[str, str]]) -> None:
@@ -173,6 +174,7 @@ def test_a_discussion_comes_back_as_it_was(conversation: list[dict[str, str]]) -
     assert split_discussion(join_discussion(back)) == back
 
 
+@pytest.mark.faults
 @many
 @given(st.lists(PIECES, max_size=12).map("".join), st.permutations(["!@>", "U:", "UU:", "\n", "system:"]))
 def test_any_text_splits_into_messages_that_hold_it(text: str, keywords: list[str]) -> None:
@@ -189,6 +191,7 @@ def test_any_text_splits_into_messages_that_hold_it(text: str, keywords: list[st
         assert messages == ([{"role": "user", "content": text.strip()}] if text.strip() else [])
 
 
+@pytest.mark.faults
 @many
 @given(CONVERSATIONS.filter(lambda turns: turns[-1]["role"] == "user"))
 def test_any_conversation_reaches_an_eight_method_class_with_its_roles(conversation: list[dict[str, str]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -41,6 +42,7 @@ class _Tally:
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
         self.requests = 0
+        self.properties: list[str] = []  # what hypothesis tells of each property test
         self.cuts = self.sweeps = 0
         self.rows: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self.plays = 0
@@ -48,6 +50,8 @@ class _Tally:
         self.others: dict[str, int] = defaultdict(int)
 
     def add(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            self.properties += [told for told in [getattr(report, "_hypothesis_stats", None)] if told is not None]
         if report.when != "call":
             self.outcomes["failed"] += report.failed
             return
@@ -71,6 +75,7 @@ class _Tally:
         dialects = sorted({dialect for row in self.rows.values() for dialect in row})
         held = [outcomes for row in self.rows.values() for outcomes in row.values()]
         open_rows = sum("does not hold" in outcomes for outcomes in held)
+        examples = sum(map(_examples, self.properties))
         lines = [
             "# Reliability",
             "",
@@ -78,6 +83,7 @@ class _Tally:
             "each HTTP binding, sync and async; the streams are also cut off at every byte. Each play checks the",
             "answer or the error, the text that is kept, how often the server is asked, that the key shows nowhere,",
             "that the next request on the same binding works, and that no thread, task, socket or file is left.",
+            "What else a stranger may bring (model files, templates, schemas, plugins, hooks) is played beside it.",
             "",
             "| | |",
             "|---|---|",
@@ -93,6 +99,7 @@ class _Tally:
                 for slowest in sorted(self.closed_after)[-1:]
             ),
             *(f"| {name} | {count:,} |" for name, count in sorted(self.others.items())),
+            f"| examples that property tests found to hold, those schemas among them | {examples:,} |",
             f"| tests passed; known not to hold | {self.outcomes['passed']}; {self.outcomes['known']} |",
             f"| on | {platform.system()}, {platform.python_implementation()} {platform.python_version()} |",
             "",
@@ -106,6 +113,18 @@ class _Tally:
             ),
         ]
         return "\n".join(lines) + "\n"
+
+
+def _examples(told: str) -> int:
+    """How many examples of a property test passed.
+
+    Raises:
+        ValueError: hypothesis tells it in other words than it did.
+    """
+    found = re.findall(r"(\d+) passing", told)
+    if not found:
+        raise ValueError(f"no number of examples in {told!r}")
+    return sum(map(int, found))
 
 
 def _words(outcomes: Iterable[str]) -> str:

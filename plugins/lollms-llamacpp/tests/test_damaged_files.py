@@ -15,6 +15,8 @@ from gguf_mutations import everything, no_files, projectors, real
 from model_trials import Outcome, Trial, run_trials
 
 FULL = bool(os.environ.get("LOLLMS_FAULTS"))
+MODELS = "reliability: damaged GGUF models, each an error or a working model, the process alive"
+Note = Callable[[str, object], None]
 
 pytestmark = [
     pytest.mark.faults,
@@ -32,38 +34,42 @@ def some(trials: Iterable[Trial], step: int) -> Iterable[Trial]:
     return itertools.islice(trials, 0, None, 1 if FULL else step)
 
 
-def check(outcomes: list[Outcome], least: int) -> None:
+def check(outcomes: list[Outcome], least: int) -> int:
+    """How many there are."""
     wrong = [f"{one.name}: {one.wrong}" for one in outcomes if one.wrong]
     assert not wrong, "\n".join(wrong[:20])
     assert len(outcomes) >= least
     # Both happen, or the damage would have been of no use.
     assert any(one.loaded for one in outcomes)
     assert any(not one.loaded and one.told for one in outcomes)
+    return len(outcomes)
 
 
-def test_models(tmp_path: Path, good: Path) -> None:
+def test_models(tmp_path: Path, good: Path, record_property: Note) -> None:
     """Headers, metadata, vocabularies, tensors' table and weights of a tiny model; the old model lives on."""
-    check(run_trials(some(everything(), 14), tmp_path, good), 300)
+    record_property(MODELS, check(run_trials(some(everything(), 14), tmp_path, good), 300))
 
 
-def test_what_is_no_file(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_file(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch, record_property: Note) -> None:
     """Directories, pipes, sockets, devices and links are refused at once, with the reason."""
     monkeypatch.chdir(tmp_path)  # for the socket's short path
     outcomes = run_trials(no_files(), tmp_path, good)
     assert len(outcomes) >= 6
     assert not [one for one in outcomes if one.wrong or one.loaded or not one.told]
+    record_property("reliability: directories, pipes, devices and the like in a model's place, refused", len(outcomes))
 
 
-def test_the_real_model(tmp_path: Path, good: Path, smollm2_path: Path) -> None:
+def test_the_real_model(tmp_path: Path, good: Path, smollm2_path: Path, record_property: Note) -> None:
     """The embedded model's own header, damaged, and zeros or noise for weights."""
-    check(run_trials(some(real(smollm2_path, 80), 30), tmp_path, good), 4)
+    record_property(MODELS, check(run_trials(some(real(smollm2_path, 80), 30), tmp_path, good), 4))
 
 
-def test_projectors(tmp_path: Path, good: Path, make_png: Callable[..., bytes]) -> None:
+def test_projectors(tmp_path: Path, good: Path, make_png: Callable[..., bytes], record_property: Note) -> None:
     """Projectors, damaged in the same ways: refused before libmtmd dies of them, or an image is read."""
     image = tmp_path / "image.png"
     image.write_bytes(make_png(40, 30))
-    check(run_trials(some(projectors(), 17), tmp_path, good, image), 300)
+    count = check(run_trials(some(projectors(), 17), tmp_path, good, image), 300)
+    record_property("reliability: damaged projectors, each an error or an image read, the process alive", count)
 
 
 def test_a_death_is_told(tmp_path: Path, good: Path) -> None:

@@ -196,6 +196,7 @@ def test_claims_cost_nothing(file: Path, make_gguf: Make, packed: Make) -> None:
 @settings(
     max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+@pytest.mark.faults
 @given(data=st.data())
 def test_damaged_headers(file: Path, make_gguf: Make, data: st.DataObject) -> None:
     """Whatever bytes are changed, there is a header or one clear error."""

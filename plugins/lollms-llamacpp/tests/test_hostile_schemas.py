@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from lollms_llamacpp import LlamaCppBinding
 
 pytestmark = pytest.mark.faults
 
+SCHEMAS_PLAYED = "reliability: schemas of strangers, each an answer or an error"
+Note = Callable[[str, object], None]
 EXAMPLES = 1500 if os.environ.get("LOLLMS_FAULTS") else 60
 
 NUMBERS = st.sampled_from([0, 1, 2, 3, -1, 7, 1000, 10**6, 2**31, 2**63, 10**30, 0.1, 1e-300, 1e300, -0.0, 2.5])
@@ -145,7 +147,7 @@ def child(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 )
 @given(schema=SCHEMAS)
 @pytest.mark.timeout(300)
-def test_schemas_by_chance(child: SchemaChild, schema: Any) -> None:
+def test_schemas_by_chance(child: SchemaChild, record_property: Note, schema: Any) -> None:
     """Whatever looks like a schema: an answer by it, or a refusal that says why; then the next request works."""
     kind, words = child.ask(schema if isinstance(schema, dict) else {"items": schema})
     assert kind in {"answer", "refused", "failed"}, (kind, words, schema)
@@ -153,6 +155,7 @@ def test_schemas_by_chance(child: SchemaChild, schema: Any) -> None:
         assert words.startswith("InvalidOutput"), words
     if kind != "answer":
         assert 0 < len(words) < 4000
+    record_property(SCHEMAS_PLAYED, 1)
 
 
 def cyclic() -> dict[Any, Any]:
@@ -184,9 +187,10 @@ NO_JSON: dict[str, dict[Any, Any]] = {
 
 
 @pytest.mark.parametrize("name", NO_JSON)
-def test_schemas_that_are_no_json(tiny: LlamaCppBinding, name: str) -> None:
+def test_schemas_that_are_no_json(tiny: LlamaCppBinding, name: str, record_property: Note) -> None:
     """What cannot be written as JSON, or not be read again, is refused; the next request works."""
     with pytest.raises((TypeError, ValueError)) as caught:
         tiny.chat("x", response_format=NO_JSON[name], n_predict=2)
     assert 0 < len(str(caught.value)) < 4000
     assert tiny.chat("x", n_predict=1).usage.completion_tokens == 1
+    record_property(SCHEMAS_PLAYED, 1)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ TRIALS = Path(__file__).parent / "helpers" / "template_trials.py"
 
 @pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="the bounds of the process are Linux's")
-def test_hostile_templates() -> None:
+def test_hostile_templates(record_property: Callable[[str, object], None]) -> None:
     """In a process that may take 1 GiB, none runs out of memory, none goes on for ever, none ends it."""
     done = subprocess.run([sys.executable, str(TRIALS), str(STEP)], capture_output=True, text=True, check=False)
     found = [json.loads(line) for line in done.stdout.splitlines()]
@@ -37,6 +38,7 @@ def test_hostile_templates() -> None:
             assert len(said) < 1200
         else:
             assert (kind, 0 <= said <= MAX_CHARS) == ("text", True), (source[:200], said)
+    record_property("reliability: chat templates of strangers, each an error or a bounded text", len(sources))
 
 
 def test_long_conversations() -> None:

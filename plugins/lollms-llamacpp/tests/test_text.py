@@ -30,6 +30,7 @@ def expected(text: str, stop: list[str]) -> tuple[str, bool]:
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
+@pytest.mark.faults
 @given(text=few, stop=stops, cuts=st.lists(st.integers(0, 30), max_size=8))
 def test_cuts_make_no_difference(text: str, stop: list[str], cuts: list[int]) -> None:
     """The text before the stop string comes out whole, wherever the pieces are cut, and nothing of it leaks."""
@@ -65,6 +66,7 @@ def test_no_stops() -> None:
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
+@pytest.mark.faults
 @given(text=st.text(max_size=20), cuts=st.lists(st.integers(0, 80), max_size=10))
 def test_characters_stay_whole(text: str, cuts: list[int]) -> None:
     """Text whose bytes are cut anywhere comes out as it was, in whole characters."""

@@ -36,6 +36,7 @@ def test_every_cut_gives_the_same_events() -> None:
     assert read([body[place : place + 1] for place in range(len(body))]) == whole
 
 
+@pytest.mark.faults
 @given(st.lists(st.text(), max_size=8), st.lists(st.integers(0, 600), max_size=4), st.booleans())
 def test_any_text_arrives_whole(words: list[str], cuts: list[int], ascii_only: bool) -> None:
     records = [json.dumps(chunk(word), ensure_ascii=ascii_only) for word in words]
@@ -72,6 +73,7 @@ FORMS: list[Any] = [
 ]
 
 
+@pytest.mark.faults
 @given(st.lists(st.sampled_from(FORMS), max_size=12), st.booleans())
 def test_the_fast_path_reads_what_the_slow_one_reads(forms: list[Any], compact: bool) -> None:
     separators = (",", ":") if compact else None
