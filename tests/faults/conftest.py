@@ -36,6 +36,12 @@ def peer(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     return OllamaDialect(), ollama
 
 
+@pytest.fixture
+def kind(peer: tuple[Dialect, Factory]) -> type:
+    """The class of those bindings."""
+    return OllamaBinding if peer[0].name == "Ollama" else OpenAIBinding
+
+
 class _Tally:
     """What the tests of one run reported with ``record_property``."""
 

@@ -37,7 +37,7 @@ def test_forms(text: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["ftp://x", "http://user:secret@x", "x:port", "x:99999", "x y", "http://x?q", "x\n", "[x"]
+    "text", ["ftp://x", "http://user:secret@x", "x:port", "x:99999", "x y", "http://x?q", "x\n", "[x", ".:80", "a..b"]
 )
 def test_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="host_address") as caught:

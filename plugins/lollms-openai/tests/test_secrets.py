@@ -167,7 +167,7 @@ def test_the_password_of_a_proxy(
     assert [text for text in map(str, things) if given[0].partition(" ")[2] in text] == []
 
 
-@pytest.mark.parametrize("proxy", [f"socks9://u:{MARKER}@h:1", f"http://u:{MARKER}@h:port"])
+@pytest.mark.parametrize("proxy", [f"socks9://u:{MARKER}@h:1", f"http://u:{MARKER}@h:port", f"socks5://{MARKER}@h:1"])
 def test_a_proxy_that_is_none(bind: Bind, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("NO_PROXY", "")

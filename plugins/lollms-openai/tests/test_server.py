@@ -51,7 +51,17 @@ def test_addresses(given: str | None, meant: str) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    ["ftp://h", "http://", "http://h:99999", "http://user:pw@h", "http://h/v1?x=1", "http://h/#a", "http://a b", 3],
+    [
+        "ftp://h",
+        "http://",
+        "http://h:99999",
+        "http://user:pw@h",
+        "http://h/v1?x=1",
+        "http://h/#a",
+        "http://a b",
+        "http://a..b",
+        3,
+    ],
 )
 def test_addresses_that_are_none(bad: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="host_address") as caught:

@@ -378,7 +378,10 @@ class FaultServer:
             if self._greeting:
                 await connection.send(self._greeting)
             while True:
-                asked = await _request(connection)
+                try:
+                    asked = await _request(connection)
+                except ValueError:
+                    raise _NotHttpError from None
                 with self._changed:
                     del self._state.asked[: max(0, len(self._state.asked) + 1 - self._max_seen)]
                     self._state.asked.append(asked)
@@ -431,15 +434,12 @@ async def _request(connection: _Connection) -> Asked:
 
     Raises:
         _Left: the client has closed the connection.
-        _NotHttpError: it is none.
+        ValueError: it is none.
     """
-    try:
-        line = await connection.reader.readline()
-        if not line:
-            raise _Left
-        method, path, _ = line.decode("latin-1").split(" ", 2)
-    except ValueError:
-        raise _NotHttpError from None
+    line = await connection.reader.readline()
+    if not line:
+        raise _Left
+    method, path, _ = line.decode("latin-1").split(" ", 2)
     headers: dict[str, str] = {}
     while (line := (await connection.reader.readline()).strip()) != b"":
         name, _, value = line.decode("latin-1").partition(":")

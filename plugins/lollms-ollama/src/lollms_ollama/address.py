@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Final
 from urllib.parse import urlsplit
 
+from lollms_core.hosts import is_host
 from lollms_core.redaction import Redaction, Secret, secrets_of_url
 
 __all__ = ["Server", "base_url", "server"]
@@ -119,6 +120,8 @@ def base_url(text: str, what: str, *, lenient: bool = False) -> str:
     if "[" in host or "]" in host or (":" in host and not _is_ip(host)):
         raise ValueError(f"{what} is not an address: {text!r}")
     host = _UNSPECIFIED.get(host, host)
+    if not is_host(host):
+        raise ValueError(f"{what} is not an address: {text!r}")
     shown = f"[{host}]" if ":" in host else host
     return f"{scheme}://{shown}:{port}{(slash + path).rstrip('/')}"
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from lollms_core import BackendUnavailable, LollmsError
+from lollms_core.forks import forget_in_child
 from lollms_ollama.address import Server
 from lollms_ollama.exchange import MAX_ERROR_BYTES, Exchange
 from lollms_ollama.http_sync import (
@@ -95,6 +96,12 @@ class AsyncHttp:
         self._closed = False
         self._ssl_context: Any = None
         self._clients: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
+        forget_in_child(self)
+
+    def forget_connections(self) -> None:
+        """See :class:`~lollms_core.forks.ForgetsInChild`."""
+        self._lock = threading.Lock()
+        self._clients = {}
 
     async def fetch(self, exchange: Exchange) -> bytes:
         """The whole body of the response.

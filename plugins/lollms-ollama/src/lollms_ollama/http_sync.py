@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import weakref
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Final
 
 from lollms_core import BackendUnavailable, LollmsError
 from lollms_core.control import Control
 from lollms_core.failures import no_certificates
+from lollms_core.forks import forget_in_child
 from lollms_ollama.address import Server
 from lollms_ollama.exchange import MAX_ERROR_BYTES, Exchange
 
@@ -135,6 +137,12 @@ class SyncHttp:
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
         self._closed = False
+        forget_in_child(self)
+
+    def forget_connections(self) -> None:
+        """See :class:`~lollms_core.forks.ForgetsInChild`."""
+        self._lock = threading.Lock()
+        self._client = None
 
     def fetch(self, exchange: Exchange, control: Control | None = None) -> bytes:
         """The whole body of the response.
@@ -236,6 +244,8 @@ class SyncHttp:
                     )
                 # The environment has been asked already; .netrc shall not put its own key in place of ours.
                 self._client = httpx.Client(transport=transport, headers=headers_for(self._server), trust_env=False)
+                # For a binding that nobody closes; also at the interpreter's end.
+                weakref.finalize(self, self._client.close)
             return self._client
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lollms_core import BackendUnavailable
 from lollms_core.failures import no_certificates
+from lollms_core.forks import forget_in_child
 from lollms_core.redaction import LogGuard
 from lollms_openai.server import Server
 
@@ -58,6 +59,14 @@ class Clients:
         self._sync: openai.OpenAI | None = None
         self._users = 0
         self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _AsyncClient] = weakref.WeakKeyDictionary()
+        forget_in_child(self)
+
+    def forget_connections(self) -> None:
+        """See :class:`~lollms_core.forks.ForgetsInChild`."""
+        self._lock = threading.Lock()
+        self._sync = None
+        self._users = 0
+        self._async = weakref.WeakKeyDictionary()
 
     @contextlib.contextmanager
     def sync(self) -> Iterator[openai.OpenAI]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from lollms_core.hosts import is_host
 from lollms_core.redaction import Redaction, Secret, is_secret_name, secrets_of_url
 from lollms_openai.preset import OPENAI, Preset
 
@@ -161,7 +162,7 @@ def _base_url(preset: Preset, given: object) -> str:
     parts = _split(text, name)
     if parts.query or parts.fragment:
         raise ValueError(f"{name} must be a URL without '?' and '#'")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_host(parts.hostname):
         raise ValueError(f"{name} must be an http or https URL, not {text!r}")
     # By convention the API is below /v1; whoever names a server alone means that.
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}"

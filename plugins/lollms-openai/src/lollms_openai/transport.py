@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
+from importlib.util import find_spec
 from typing import Any, Final
 
 import httpcore2
@@ -316,10 +317,14 @@ def proxy_of(url: Secret | None) -> httpcore2.Proxy | None:
 
     Raises:
         ValueError, httpx2.InvalidURL: it is none.
+        ImportError: it is of a kind that takes a package which is not there.
     """
     if url is None:
         return None
     proxy = httpx2.Proxy(url.reveal())
+    if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
+        # Else the first request would say so, in words of its own.
+        raise ImportError("a SOCKS proxy takes a package that is not installed: pip install socksio")
     return httpcore2.Proxy(
         url=httpcore2.URL(
             scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=proxy.url.raw_path
