@@ -13,7 +13,7 @@ from lollms_core.testing.conformance import HttpConformance, Settings
 from lollms_core.testing.playing import Factory
 from lollms_ollama import OllamaBinding
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]  # seconds: every byte of a long stream takes minutes
 
 
 class TestOllama(HttpConformance):

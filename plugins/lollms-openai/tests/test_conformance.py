@@ -11,7 +11,7 @@ from lollms_core.testing.conformance import HttpConformance
 from lollms_core.testing.playing import Factory
 from lollms_openai import OpenAIBinding
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]  # seconds: every byte of a long stream takes minutes
 
 
 class TestOpenAI(HttpConformance):

@@ -141,7 +141,6 @@ class HttpConformance(BindingConformance):
         record_property("requests", report.requests)
         record_property("row", (fault.name, self.dialect.name, how, mode, report.outcome))
 
-    @pytest.mark.timeout(600)
     @pytest.mark.parametrize("mode", wire.MODES)
     @pytest.mark.parametrize("fault", [pytest.param(one, id=one.name) for one in FAULTS if "stream" in one.hows])
     def test_cuts(self, fault: Fault, mode: Mode, wired: Subject, record_property: _Note) -> None:
