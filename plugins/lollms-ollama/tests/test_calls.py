@@ -236,7 +236,7 @@ def test_bodies_are_utf8_json() -> None:
 
 
 def test_embedding_and_loading() -> None:
-    call = embedding(EmbedRequest(texts=("a", "b"), dimensions=3, options={"keep_alive": 0}), "m", ["a", "b"])
+    call = embedding(EmbedRequest(texts=("a", "b"), model="m", dimensions=3, options={"keep_alive": 0}), ["a", "b"])
     assert (call.path, call.body) == (
         "/api/embed",
         {"model": "m", "input": ["a", "b"], "keep_alive": 0, "truncate": False, "dimensions": 3},

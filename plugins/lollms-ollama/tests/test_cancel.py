@@ -11,7 +11,8 @@ import pytest
 from ollama_wire import WAIT, Server, begun, over, said, streamed, until_left
 
 from lollms_core import BackendTimeout, Completion, LollmsError, Progress
-from lollms_ollama import OllamaBinding, models
+from lollms_http import binding as http_binding
+from lollms_ollama import OllamaBinding
 
 Make = Callable[..., OllamaBinding]
 
@@ -110,7 +111,7 @@ def test_while_the_model_is_looked_up(server: Server, make: Make) -> None:
 def test_nobody_waits_long_to_learn_what_a_model_can_do(
     server: Server, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "_LOOK_UP_SECONDS", 0.2)
+    monkeypatch.setattr(http_binding, "LOOK_UP_SECONDS", 0.2)
     server.on("/api/show", [server.hold])
     binding = make(timeout=600)
     assert binding.capabilities_of() == binding.capabilities

@@ -11,8 +11,8 @@ import pytest
 from ollama_wire import WAIT, Server, until_left, whole
 
 from lollms_core import BackendError, LollmsError, ProtocolError
+from lollms_http.options import DEFAULT_EMBED_BATCH_SIZE as EMBED_BATCH
 from lollms_ollama import OllamaBinding
-from lollms_ollama.steps import EMBED_BATCH
 
 Make = Callable[..., OllamaBinding]
 Embed = Callable[..., list[list[float]]]

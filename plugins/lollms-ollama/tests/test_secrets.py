@@ -15,8 +15,8 @@ from shown import shown
 
 from lollms_core import LollmsError
 from lollms_core.testing import MARKER, SecretWatch
+from lollms_http.client import _LOGGERS
 from lollms_ollama import OllamaBinding
-from lollms_ollama.asker import _LOGGERS
 
 Make = Callable[..., OllamaBinding]
 
@@ -136,7 +136,7 @@ def test_a_server_that_repeats_the_key(server: Server, make: Make, name: str, kn
         server.on("/api/show", whole(show))
         server.on("/api/tags", whole(TAGS))
         server.on("/api/version", whole({"version": "0.20.0"}))
-    with SecretWatch("lollms_ollama") as watch:
+    with SecretWatch("lollms_ollama", "lollms_http") as watch:
         binding = make(service_key=MARKER, timeout=5.0, model_name="llama3.2" if known else None)
         things = outcomes(binding)
         stream = binding.stream("x")
@@ -151,7 +151,7 @@ def test_a_server_that_repeats_the_key(server: Server, make: Make, name: str, kn
 
 
 def test_nobody_there(make: Make) -> None:
-    with SecretWatch("lollms_ollama") as watch:
+    with SecretWatch("lollms_ollama", "lollms_http") as watch:
         things = outcomes(make(host_address="http://127.0.0.1:9", service_key=MARKER))
     assert watch.found(*things) == []
 
@@ -174,7 +174,7 @@ def test_the_password_of_a_proxy(
     for path in ("chat", "generate", "embed", "tags", "ps", "version", "show", "pull", "delete"):
         server.on(f"{origin}/api/{path}", answer)
     server.on("peer.invalid:11434", answer)
-    with SecretWatch("lollms_ollama") as watch:
+    with SecretWatch("lollms_ollama", "lollms_http") as watch:
         things = outcomes(make(host_address=origin))
     assert given
     assert watch.found(*things) == []
@@ -186,7 +186,7 @@ def test_a_proxy_that_is_none(make: Make, monkeypatch: pytest.MonkeyPatch, proxy
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", proxy)
-    with SecretWatch("lollms_ollama") as watch:
+    with SecretWatch("lollms_ollama", "lollms_http") as watch:
         things = outcomes(make(host_address="http://peer.invalid"))
     errors = [thing for thing in things if isinstance(thing, LollmsError)]
     assert all("the proxy that is set for it cannot be used" in str(error) for error in errors)
@@ -218,14 +218,14 @@ def test_a_proxy_that_is_none(make: Make, monkeypatch: pytest.MonkeyPatch, proxy
     ],
 )
 def test_a_constructor_that_fails(arguments: dict[str, Any]) -> None:
-    with SecretWatch("lollms_ollama") as watch, pytest.raises((TypeError, ValueError)) as caught:
+    with SecretWatch("lollms_ollama", "lollms_http") as watch, pytest.raises((TypeError, ValueError)) as caught:
         OllamaBinding(**arguments)
     assert watch.found(caught.value) == []
 
 
 def test_an_address_of_the_environment_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", f"http://user:{MARKER}@h")
-    with SecretWatch("lollms_ollama") as watch, pytest.raises(ValueError, match="OLLAMA_HOST") as caught:
+    with SecretWatch("lollms_ollama", "lollms_http") as watch, pytest.raises(ValueError, match="OLLAMA_HOST") as caught:
         OllamaBinding()
     assert OllamaBinding.unconfigured() is None
     assert watch.found(caught.value) == []
@@ -233,7 +233,7 @@ def test_an_address_of_the_environment_that_fails(monkeypatch: pytest.MonkeyPatc
 
 def test_copies(make: Make) -> None:
     binding = make(service_key=MARKER)
-    with SecretWatch("lollms_ollama") as watch:
+    with SecretWatch("lollms_ollama", "lollms_http") as watch:
         things: list[Any] = [*shown(copy.copy(binding)), *shown(copy.copy(binding._server))]
         for work in (pickle.dumps, copy.deepcopy):
             with pytest.raises(TypeError) as caught:

@@ -17,10 +17,9 @@ from lollms_core import (
     LollmsError,
     ModelNotFound,
 )
+from lollms_http import Call, Several, Steps, Wait, Work
 from lollms_ollama import steps
-from lollms_ollama.calls import Call
 from lollms_ollama.facts import ModelFacts
-from lollms_ollama.steps import Several, Steps, Wait, Work
 from lollms_ollama.vocabulary_store import VocabularyStore
 
 FACTS = ModelFacts("llama3.2", SHOW)

@@ -1,4 +1,4 @@
-"""Answers of Ollama's API, without I/O: bytes in, events and vectors out.
+"""Answers of Ollama's API, without I/O: records in, events out.
 
 Source: docs/api.md and docs/openapi.yaml (ChatStreamEvent, GenerateStreamEvent, Logprob) of
 https://github.com/ollama/ollama.
@@ -7,7 +7,6 @@ https://github.com/ollama/ollama.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, get_args
@@ -25,9 +24,11 @@ from lollms_core import (
 )
 from lollms_core.events import FinishReason
 from lollms_core.redaction import Redaction
-from lollms_ollama.records import Records, quoted, whole_number
+from lollms_http import Reader
+from lollms_http.answer import quoted
+from lollms_ollama.records import whole_number
 
-__all__ = ["PROVIDER", "AnswerReader", "vectors"]
+__all__ = ["PROVIDER", "AnswerReader"]
 
 PROVIDER: Final = "ollama"
 """The key of our own data in a message's ``provider``."""
@@ -36,33 +37,26 @@ _NOTHING: Final = Redaction()
 _REASONS: Final = frozenset(get_args(FinishReason))
 
 
-class AnswerReader(Records[Event]):
+class AnswerReader(Reader):
     """The events of one streamed answer of /api/chat or /api/generate.
 
     Args:
-        who, model, content_type, redaction: see :class:`Records`.
+        who: binding and host, for messages.
+        model: the model that was asked for, for messages.
+        redaction: takes out what must not appear in messages.
         logprobs: whether log probabilities were asked for.
     """
 
-    def __init__(
-        self,
-        who: str,
-        model: str,
-        content_type: str = "",
-        redaction: Redaction = _NOTHING,
-        *,
-        logprobs: bool = False,
-    ) -> None:
-        super().__init__(who, model, content_type, redaction)
+    def __init__(self, who: str, model: str | None, redaction: Redaction = _NOTHING, *, logprobs: bool = False) -> None:
+        self._who = who
+        self._model = model
+        self._redaction = redaction
         self._logprobs = _Logprobs() if logprobs else None
         self._calls = 0
         self._spoke = False
         self._thinking: list[str] = []
 
-    def _cut_short(self) -> str:
-        return f"the answer of the model {self._model!r} ended without its end marker (done)"
-
-    def _events(self, record: Mapping[str, Any]) -> Iterator[Event]:
+    def feed(self, record: Any) -> Iterator[Event]:
         message = record.get("message")
         if isinstance(message, Mapping):
             text, thinking = message.get("content"), message.get("thinking")
@@ -70,18 +64,17 @@ class AnswerReader(Records[Event]):
             message = {}
             text, thinking = record.get("response"), record.get("thinking")
         if thinking:
-            self._thinking.append(self._text("thinking", thinking))
+            self._thinking.append(thinking)
             yield ReasoningDelta(thinking)
         if text:
             self._spoke = True
-            yield TextDelta(self._text("the answer", text))
+            yield TextDelta(text)
         calls = message.get("tool_calls") or ()
         yield from map(self._tool_call, calls)
         if self._logprobs is not None:
             found = self._token_logprobs(record.get("logprobs"))
             yield from self._logprobs.of_answer(found, text or "", is_call=bool(calls), is_thought=bool(thinking))
         if record.get("done"):
-            self.done = True
             yield Usage(whole_number(record, "prompt_eval_count"), whole_number(record, "eval_count"))
             if self._spoke and self._logprobs is not None and not self._logprobs.seen:
                 raise CapabilityNotSupported(
@@ -90,9 +83,7 @@ class AnswerReader(Records[Event]):
                 )
             yield self._finish(record)
         elif not message and "response" not in record and "thinking" not in record:
-            raise ProtocolError(
-                f"{self._who} sent a record that is no part of an answer: {quoted(json.dumps(record), self._redaction)}"
-            )
+            raise ValueError("neither a piece of an answer nor its end")
 
     def _finish(self, record: Mapping[str, Any]) -> Finish:
         said = record.get("done_reason")
@@ -102,17 +93,12 @@ class AnswerReader(Records[Event]):
             reason = "tool_calls"
         return Finish(
             reason,
-            model=self._redaction.text(record["model"]) if isinstance(record.get("model"), str) else None,
+            model=record.get("model"),
             # In a loop of tool calls the model wants to see what it thought (docs/capabilities/streaming.mdx).
             provider={PROVIDER: {"thinking": "".join(self._thinking)}} if self._thinking else None,
             # "context" is the whole conversation as tokens, which nobody wants in a log.
-            raw=self._redaction.value({name: value for name, value in record.items() if name != "context"}),
+            raw={name: value for name, value in record.items() if name != "context"},
         )
-
-    def _text(self, what: str, value: object) -> str:
-        if not isinstance(value, str):
-            raise ProtocolError(f"{self._who} sent {what} as {type(value).__name__}, not as text")
-        return value
 
     def _tool_call(self, call: Any) -> ToolCall:
         function = call.get("function") if isinstance(call, Mapping) else None
@@ -134,7 +120,7 @@ class AnswerReader(Records[Event]):
             return [_token_logprob(entry) for entry in found]
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ProtocolError(
-                f"{self._who} sent log probabilities that are none: {quoted(json.dumps(found), self._redaction)}"
+                f"{self._who} sent log probabilities that are none: {quoted(found, self._redaction)}"
             ) from None
 
 
@@ -189,22 +175,3 @@ class _Logprobs:
         if not is_thought:
             self._held = [*held, *found]
         return ()
-
-
-def vectors(answer: Mapping[str, Any], count: int, who: str) -> list[list[float]]:
-    """The vectors in an answer of /api/embed.
-
-    Raises:
-        ProtocolError: their number is not `count`, or they are no vectors of one size.
-    """
-    found = answer.get("embeddings")
-    if not isinstance(found, list) or len(found) != count:
-        got = len(found) if isinstance(found, list) else "no"
-        raise ProtocolError(f"{who} answered {count} texts with {got} vectors")
-    size = len(found[0]) if found and isinstance(found[0], list) else 0
-    for vector in found:
-        if not isinstance(vector, list) or len(vector) != size or not size:
-            raise ProtocolError(f"{who} sent vectors of different or no size")
-        if not all(type(x) is float or type(x) is int for x in vector) or not all(map(math.isfinite, vector)):
-            raise ProtocolError(f"{who} sent a vector with something else than numbers")
-    return [[float(x) for x in vector] for vector in found]

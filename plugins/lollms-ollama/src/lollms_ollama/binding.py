@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,18 +10,19 @@ from lollms_core import (
     Capability,
     CapabilityNotSupported,
     EmbedRequest,
-    Event,
     GenerationRequest,
+    LollmsError,
     UnsupportedParameter,
 )
+from lollms_http import Call, Reader, Steps
+from lollms_http.checks import Check
 from lollms_ollama import calls, steps
 from lollms_ollama.answers import AnswerReader
-from lollms_ollama.calls import Call
 from lollms_ollama.chat_messages import check_parts
 from lollms_ollama.facts import CAPABILITIES
 from lollms_ollama.models import OllamaModels
-from lollms_ollama.options import OllamaOptions, check_options
-from lollms_ollama.steps import Steps
+from lollms_ollama.options import OPTION_CHECKS, OllamaOptions
+from lollms_ollama.records import known_error
 
 __all__ = ["OllamaBinding"]
 
@@ -59,6 +59,7 @@ class OllamaBinding(OllamaModels):
 
     capabilities: ClassVar[frozenset[Capability]] = CAPABILITIES
     options: ClassVar[type] = OllamaOptions
+    option_checks: ClassVar[Mapping[str, Check]] = OPTION_CHECKS
     uses: ClassVar[frozenset[str]] = frozenset(
         {
             "ctx_size",
@@ -81,27 +82,7 @@ class OllamaBinding(OllamaModels):
 
     # Generating and embedding ---------------------------------------------------------------------------
 
-    def _events(self, request: GenerationRequest) -> Iterator[Event]:
-        limits = self._limits(request)
-        call = self._asker.run(self._prepared(request), limits, request.control)
-        yield from self._asker.read(call, limits, request.control, self._reader(request, call))
-
-    async def _aevents(self, request: GenerationRequest) -> AsyncIterator[Event]:
-        limits = self._limits(request)
-        call = await self._asker.arun(self._prepared(request), limits)
-        async with aclosing(self._asker.aread(call, limits, self._reader(request, call))) as events:
-            async for event in events:
-                yield event
-
-    def _embed(self, request: EmbedRequest) -> list[list[float]]:
-        check_options(request.options)
-        return self._asker.run(self._embedded(request), self._limits(request), request.control)
-
-    async def _aembed(self, request: EmbedRequest) -> list[list[float]]:
-        check_options(request.options)
-        return await self._asker.arun(self._embedded(request), self._limits(request))
-
-    def _prepared(self, request: GenerationRequest) -> Steps[Call]:
+    def _call(self, request: GenerationRequest) -> Steps[Call]:
         """The request for the answer, after what must be known of the model."""
         model = yield from self._model(request.model)
         facts = yield from self._knowledge.facts_if_any(model)
@@ -114,14 +95,22 @@ class OllamaBinding(OllamaModels):
             yield from steps.check_context(facts, request, self._store, self._who)
         return calls.generation(request, model, facts)
 
+    def _reader(self, request: GenerationRequest) -> Reader:
+        model = request.model or self._knowledge.picked
+        return AnswerReader(self._who, model, self._server.redaction, logprobs=bool(request.logprobs))
+
     def _embedded(self, request: EmbedRequest) -> Steps[list[list[float]]]:
         model = yield from self._model(request.model)
-        return (yield from steps.embed(request, model, self._who))
+        return (yield from super()._embedded(request.replace(model=model)))
 
-    def _reader(self, request: GenerationRequest, call: Call) -> Any:
-        return lambda content_type: AnswerReader(
-            self._who, call.model or "", content_type, self._server.redaction, logprobs=bool(request.logprobs)
-        )
+    def _embed_call(self, request: EmbedRequest, texts: Sequence[str]) -> Call:
+        return calls.embedding(request, texts)
+
+    def _vectors(self, answer: Any) -> Any:
+        return answer.get("embeddings")
+
+    def _meaning(self, error: LollmsError, model: str | None) -> LollmsError:
+        return known_error(error, model)
 
     def _checked(self, request: GenerationRequest, kind: Capability) -> GenerationRequest:
         if request.tool_choice not in (None, "auto", "none"):
@@ -130,7 +119,6 @@ class OllamaBinding(OllamaModels):
                 "that the tool shall be called"
             )
         request = super()._checked(request, kind)
-        check_options(request.options)
         if request.logprobs is not None and request.logprobs > _MOST_ALTERNATIVES:
             raise ValueError(f"logprobs must be at most {_MOST_ALTERNATIVES} with Ollama, not {request.logprobs}")
         if "suffix" in request.options and not calls.is_plain(request):
@@ -177,7 +165,7 @@ class OllamaBinding(OllamaModels):
 
     def _tokenizer(self) -> Any:
         with self._store.fetching:
-            return self._asker.run(self._vocabulary(), self._limits_of({}), None)
+            return self._ask(self._vocabulary())
 
     def _vocabulary(self) -> Steps[Any]:
         model = yield from self._model()

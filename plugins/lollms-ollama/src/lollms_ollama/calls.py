@@ -5,12 +5,11 @@ Source: docs/api.md and docs/openapi.yaml of https://github.com/ollama/ollama.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lollms_core import BadRequest, EmbedRequest, GenerationRequest
+from lollms_core import EmbedRequest, GenerationRequest
+from lollms_http import Call
 from lollms_ollama.chat_messages import as_base64, chat_messages
 from lollms_ollama.facts import ModelFacts
 from lollms_ollama.options import SERVER_OPTIONS
@@ -19,7 +18,6 @@ __all__ = [
     "PS",
     "TAGS",
     "VERSION",
-    "Call",
     "deleting",
     "embedding",
     "generation",
@@ -28,41 +26,6 @@ __all__ = [
     "pulling",
     "show",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request.
-
-    Attributes:
-        method: of HTTP.
-        path: below the server's URL.
-        body: what is sent as JSON.
-        model: the model that it is about, for messages.
-        says_nothing: whether the answer's status is all that it says.
-        is_large: whether the answer is mostly vectors or a vocabulary, and no description of anything.
-    """
-
-    method: str
-    path: str
-    body: Mapping[str, Any] | None = field(default=None, repr=False)
-    model: str | None = None
-    says_nothing: bool = False
-    is_large: bool = False
-
-    def content(self) -> bytes:
-        """The body's bytes, "" if there is none.
-
-        Raises:
-            BadRequest: it holds something that JSON has no form for.
-        """
-        if self.body is None:
-            return b""
-        try:
-            text = json.dumps(self.body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise BadRequest(f"the request cannot be written as JSON: {error}") from error
-        return text.encode("utf-8", "replace")  # a lone surrogate has no UTF-8 form
 
 
 TAGS: Final = Call("GET", "/api/tags")
@@ -93,7 +56,7 @@ def pulling(model: str, *, insecure: bool = False) -> Call:
     body: dict[str, Any] = {"model": model, "name": model, "stream": True}
     if insecure:
         body["insecure"] = True
-    return Call("POST", "/api/pull", body, model)
+    return Call("POST", "/api/pull", body, model, stream=True)
 
 
 def deleting(model: str) -> Call:
@@ -174,7 +137,8 @@ def generation(request: GenerationRequest, model: str, facts: ModelFacts | None 
         body["logprobs"] = True
         if request.logprobs is not True:
             body["top_logprobs"] = request.logprobs
-    return Call("POST", "/api/generate" if plain else "/api/chat", _merged(body, request.backend_options), model)
+    path = "/api/generate" if plain else "/api/chat"
+    return Call("POST", path, _merged(body, request.backend_options), model, stream=True)
 
 
 def _tools(request: GenerationRequest) -> list[dict[str, Any]]:
@@ -182,14 +146,14 @@ def _tools(request: GenerationRequest) -> list[dict[str, Any]]:
     return [] if request.tool_choice == "none" else [tool.definition for tool in request.tools or ()]
 
 
-def embedding(request: EmbedRequest, model: str, texts: Sequence[str]) -> Call:
+def embedding(request: EmbedRequest, texts: Sequence[str]) -> Call:
     """The request for the vectors of `texts`."""
-    body: dict[str, Any] = {"model": model, "input": list(texts)}
+    body: dict[str, Any] = {"model": request.model, "input": list(texts)}
     options = {name: request.options[name] for name in SERVER_OPTIONS if name in request.options}
     _add(body, options, request.options)
     if request.dimensions is not None:
         body["dimensions"] = request.dimensions
-    return Call("POST", "/api/embed", body, model, is_large=True)
+    return Call("POST", "/api/embed", body, request.model, is_large=True)
 
 
 def _add(body: dict[str, Any], options: dict[str, Any], own: Mapping[str, Any]) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lollms_core import BackendUnavailable, LollmsError
+from lollms_http import Steps, Wait
 from lollms_ollama import steps
 from lollms_ollama.facts import ModelFacts, Version, same_model
-from lollms_ollama.steps import Steps, Wait
 
 __all__ = ["Knowledge", "running_loop"]
 

@@ -8,41 +8,34 @@ import time
 from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
-from lollms_core import (
-    BackendUnavailable,
-    Capability,
-    EmbedRequest,
-    EventBinding,
-    GenerationRequest,
-    LollmsError,
-    Progress,
-)
+from lollms_core import BackendUnavailable, Capability, LollmsError, Progress
 from lollms_core.control import Control
-from lollms_core.redaction import Hidden, forget_locals
+from lollms_core.redaction import Hidden
+from lollms_http import HttpBinding, JsonLines, Steps
+from lollms_http.address import base_url
 from lollms_ollama import calls, steps
-from lollms_ollama.address import server
-from lollms_ollama.asker import Asker
-from lollms_ollama.exchange import Limits
 from lollms_ollama.facts import in_memory, listed, loaded_entry
 from lollms_ollama.knowledge import Knowledge, running_loop
-from lollms_ollama.options import check_options
 from lollms_ollama.probe import has_models
 from lollms_ollama.pulls import PullReader
-from lollms_ollama.steps import Steps
 from lollms_ollama.vocabulary_store import VocabularyStore
 
 __all__ = ["OllamaModels"]
 
 _log = logging.getLogger(__name__)
 
-_LOOK_UP_SECONDS: Final = 10.0
 _OF_NEARLY_ALL: Final = frozenset({Capability.TEXT, Capability.CHAT, Capability.STREAM})
 
 
-class OllamaModels(EventBinding):
+class OllamaModels(HttpBinding):
     """The half of :class:`~lollms_ollama.OllamaBinding` that is about models and not about what they say."""
+
+    default_host: ClassVar[str] = "http://127.0.0.1:11434"
+    host_variable: ClassVar[str] = "OLLAMA_HOST"
+    headers: ClassVar[Mapping[str, str]] = {"User-Agent": "lollms-ollama"}
+    framing = JsonLines()
 
     def __init__(
         self,
@@ -60,31 +53,33 @@ class OllamaModels(EventBinding):
         # A traceback may show what a frame holds.
         given = Hidden(host_address=host_address, service_key=service_key)
         del host_address, service_key
-        super().__init__(binding_name, models_path=models_path, **defaults)
-        if model_name is not None and not isinstance(model_name, str):
-            raise TypeError(f"model_name must be a str, not {type(model_name).__name__}")
+        super().__init__(
+            binding_name,
+            model_name=model_name,
+            models_path=models_path,
+            verify_ssl_certificate=verify_ssl_certificate,
+            **given,
+            **defaults,
+        )
         if not isinstance(insecure_pull, bool):
             raise TypeError(f"insecure_pull must be True or False, not {insecure_pull!r}")
-        check_options(self.defaults)
-        self.model_name = model_name or None
         self._insecure_pull = insecure_pull
-        try:
-            self._server = server(**given, verify_ssl_certificate=verify_ssl_certificate)
-        except (TypeError, ValueError) as error:
-            forget_locals(error)
-            raise
-        self._who = f"{binding_name} at {self._server.url}"
-        if not self._server.verify:
-            _log.warning("%s: the server's certificate is not checked (verify_ssl_certificate=False)", self._who)
-        self._asker = Asker(self._server, self._who)
         self._knowledge = Knowledge(self._who)
         self._store = VocabularyStore(None if cache_folder is None else Path(cache_folder))
+
+    @classmethod
+    def _url(cls, host_address: str | None) -> str:
+        if host_address is not None:
+            return base_url(host_address.strip(), "host_address", default=cls.default_host)
+        # Quotes are what is left of a badly written service file; Ollama takes them off too.
+        named = os.environ.get(cls.host_variable, "").strip().strip("\"'").strip()
+        return base_url(named, cls.host_variable, default=cls.default_host, lenient=True)
 
     @classmethod
     def unconfigured(cls) -> Literal["local"] | None:
         """``"local"`` if the Ollama of OLLAMA_HOST, or else of this machine, answers and has a model."""
         try:
-            found = server(None, None, None)
+            found = cls._server_of()
         except (TypeError, ValueError) as error:
             _log.debug("OLLAMA_HOST is not usable: %s", error)
             return None
@@ -106,7 +101,7 @@ class OllamaModels(EventBinding):
         if facts is None and running_loop() is None:
             # Where it cannot be reached, the request says so, after as many tries as it has.
             with suppress(BackendUnavailable):
-                facts = self._asker.run(self._knowledge.facts_if_any(model), self._limits_once(), None)
+                facts = self._ask(self._knowledge.facts_if_any(model), once=True)
         return self.capabilities if facts is None else facts.capabilities & self.capabilities
 
     def _require(self, needs: Capability | Sequence[Capability], model: str | None = None) -> None:
@@ -122,9 +117,9 @@ class OllamaModels(EventBinding):
         ``parameters`` are the defaults in force; ``n_params`` is the size of the model; ``size`` and
         ``size_vram`` are bytes of memory.
         """
-        info = {**super().get_model_info(), "host_address": self._server.url}
+        info = super().get_model_info()
         try:
-            info.update(self._asker.run(self._info(), self._limits_once(), None))
+            info.update(self._ask(self._info(), once=True))
         except LollmsError as error:
             _log.info("%s: nothing is known of the model now: %s", self._who, error)
         return info
@@ -161,7 +156,7 @@ class OllamaModels(EventBinding):
         Raises:
             LollmsError: the server cannot be asked.
         """
-        return listed(self._ask(calls.TAGS))
+        return self._ask(calls.TAGS, listed)
 
     def _model(self, named: str | None = None) -> Steps[str]:
         """The model that is meant: `named`, or the one in use."""
@@ -184,7 +179,7 @@ class OllamaModels(EventBinding):
         """
 
         def load() -> None:
-            self._asker.run(steps.load(model_name, self.defaults), self._limits_of(self.defaults), None)
+            self._ask(steps.load(model_name, self.defaults))
 
         if not self._tried(model_name, load):
             return False
@@ -196,23 +191,24 @@ class OllamaModels(EventBinding):
 
     def _pull(self, model_name: str, control: Control) -> Iterator[Progress]:
         call = calls.pulling(model_name, insecure=self._insecure_pull)
+        reader = PullReader(self._who, model_name, self._server.redaction)
         try:
-            yield from self._asker.read(call, self._limits_without_deadline(), control, self._pull_reader(model_name))
+            for event in self._client.read(call, self._limits_without_deadline(), control, reader):
+                if isinstance(event, Progress):
+                    yield event
         finally:
             self._knowledge.forget(model_name)
 
     async def _apull(self, model_name: str, control: Control) -> AsyncIterable[Progress]:
         call = calls.pulling(model_name, insecure=self._insecure_pull)
+        reader = PullReader(self._who, model_name, self._server.redaction)
         try:
-            reading = self._asker.aread(call, self._limits_without_deadline(), self._pull_reader(model_name))
-            async with aclosing(reading) as events:
-                async for progress in events:
-                    yield progress
+            async with aclosing(self._client.aread(call, self._limits_without_deadline(), reader)) as events:
+                async for event in events:
+                    if isinstance(event, Progress):
+                        yield event
         finally:
             self._knowledge.forget(model_name)
-
-    def _pull_reader(self, model: str) -> Any:
-        return lambda content_type: PullReader(self._who, model, content_type, self._server.redaction)
 
     def delete(self, model_name: str) -> None:
         """Delete a model from the server.
@@ -238,7 +234,7 @@ class OllamaModels(EventBinding):
         Raises:
             LollmsError: the server cannot be asked.
         """
-        return in_memory(self._ask(calls.PS), time.time())
+        return self._ask(calls.PS, lambda answer: in_memory(answer, time.time()))
 
     def unload(self, model_name: str | None = None) -> None:
         """Have the server free the memory of a model (None: the one in use), as soon as no request needs it.
@@ -252,48 +248,10 @@ class OllamaModels(EventBinding):
         """
         if model_name is not None:
             _check_name(model_name)
-        self._asker.run(self._unloaded(model_name), self._limits_of({}), None)
+        self._ask(self._unloaded(model_name))
 
     def _unloaded(self, model_name: str | None) -> Steps[None]:
         yield from steps.unload((yield from self._model(model_name)))
-
-    def _ask(self, call: calls.Call) -> Any:
-        def procedure() -> Steps[Any]:
-            return (yield call)
-
-        return self._asker.run(procedure(), self._limits_of({}), None)
-
-    # Ending -----------------------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        """Cancel what runs and close all connections; closing twice is fine."""
-        super().close()
-        self._asker.close()
-
-    async def aclose(self) -> None:
-        """:meth:`close` for asyncio; the connections of this event loop are closed when it returns."""
-        super().close()
-        await self._asker.aclose()
-
-    # Running ----------------------------------------------------------------------------------------------
-
-    def _limits(self, request: GenerationRequest | EmbedRequest) -> Limits:
-        if isinstance(request, GenerationRequest):
-            return Limits.of(request.options, timeout=request.timeout, deadline=request.deadline)
-        return self._limits_of(request.options)
-
-    def _limits_of(self, options: Mapping[str, Any]) -> Limits:
-        own = {**self.defaults, **options}
-        return Limits.of(own, timeout=own.get("timeout"), deadline=own.get("deadline"))
-
-    def _limits_once(self) -> Limits:
-        """For questions that are nice to have answered: nobody waits for a second try, nor long for the first."""
-        deadline = min(_LOOK_UP_SECONDS, self.defaults.get("deadline", _LOOK_UP_SECONDS))
-        return Limits.of({**self.defaults, "retries": 0}, timeout=self.defaults.get("timeout"), deadline=deadline)
-
-    def _limits_without_deadline(self) -> Limits:
-        """For what takes hours."""
-        return Limits.of(self.defaults, timeout=self.defaults.get("timeout"))
 
 
 def _check_name(model_name: object) -> None:

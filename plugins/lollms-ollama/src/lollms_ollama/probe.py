@@ -7,7 +7,7 @@ import json
 from typing import Final
 from urllib.parse import urlsplit
 
-from lollms_ollama.address import Server
+from lollms_http.address import Server
 
 __all__ = ["has_models"]
 

@@ -1,47 +1,27 @@
-"""What the binding asks its server, in which order: procedures without I/O.
-
-Each is a generator. It yields a :class:`Call` and gets the parsed answer, or yields a :class:`Work` (something
-that takes the CPU a while) or :class:`Several` calls and gets the results; what goes wrong is raised at the ``yield``.
-The binding runs them with its blocking transport or, unchanged, with its asyncio one; there one may also
-:class:`Wait`.
-"""
+"""What the binding asks its server, in which order: procedures without I/O (see :mod:`lollms_http.steps`)."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
 from lollms_core import (
     CapabilityNotSupported,
     ContextOverflow,
-    EmbedRequest,
     GenerationRequest,
     LollmsError,
     ModelNotFound,
-    ProtocolError,
 )
-from lollms_ollama.answers import vectors
-from lollms_ollama.calls import PS, TAGS, VERSION, Call, embedding, loading, show
+from lollms_http import Steps, Work
+from lollms_ollama.calls import PS, TAGS, VERSION, loading, show
 from lollms_ollama.chat_messages import contents
 from lollms_ollama.facts import ModelFacts, Version, loaded_entry, newest, version_of
-from lollms_ollama.options import DEFAULT_EMBED_CONCURRENCY
 from lollms_ollama.vocabulary_store import VocabularyStore
 
-if TYPE_CHECKING:
-    import asyncio
-
 __all__ = [
-    "EMBED_BATCH",
-    "Several",
-    "Step",
-    "Steps",
-    "Wait",
-    "Work",
     "check_context",
     "context_size",
-    "embed",
     "facts_of",
     "load",
     "pick_model",
@@ -51,45 +31,11 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Something to be computed, in a thread of its own where an event loop must not wait."""
-
-    run: Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Until somebody else's question has been answered; only yielded in an event loop."""
-
-    answered: asyncio.Event
-
-
-@dataclass(frozen=True, slots=True)
-class Several:
-    """Calls of which some are under way at once; the result is the list of what `read` makes of their answers, in
-    their order. What goes wrong with one ends them all.
-    """
-
-    calls: tuple[Call, ...]
-    read: Callable[[Call, Mapping[str, Any]], Any]
-    at_once: int
-
-
-Step: TypeAlias = Call | Work | Wait | Several
-Steps: TypeAlias = Generator[Step, Any, T]
-
 _OLD_DEFAULT: Final = 2048
 # Until 0.5.12 the context was 2048 tokens unless a request or a Modelfile asked for another; from then on
 # the operator can set it (OLLAMA_CONTEXT_LENGTH), and /api/ps tells it in newer versions.
 _OLD_VERSIONS: Final = (0, 5, 13)
 _LEAST_DEFAULT: Final = 2048
-
-EMBED_BATCH: Final = 64
-"""Texts that are sent for their vectors in one request, unless ``embed_batch_size`` says otherwise."""
 
 
 def pick_model(who: str) -> Steps[str]:
@@ -143,26 +89,6 @@ def unload(model: str) -> Steps[None]:
         LollmsError: it failed.
     """
     yield from load(model, {"keep_alive": 0})
-
-
-def embed(request: EmbedRequest, model: str, who: str) -> Steps[list[list[float]]]:
-    """One vector for each text of `request`, in their order.
-
-    Raises:
-        ProtocolError: they are not as many, or not of one size.
-        LollmsError: a request failed.
-    """
-    texts = request.texts
-    size = request.options.get("embed_batch_size", EMBED_BATCH)
-    batches = [texts[start : start + size] for start in range(0, len(texts), size)]
-    found = yield Several(
-        tuple(embedding(request, model, batch) for batch in batches),
-        lambda call, answer: vectors(answer, len((call.body or {})["input"]), who),
-        request.options.get("embed_concurrency", DEFAULT_EMBED_CONCURRENCY),
-    )
-    if len({len(batch[0]) for batch in found}) > 1:
-        raise ProtocolError(f"{who} sent vectors of different size")
-    return [vector for batch in found for vector in batch]
 
 
 def vocabulary(facts: ModelFacts, store: VocabularyStore, who: str) -> Steps[tuple[Any, str | None]]:

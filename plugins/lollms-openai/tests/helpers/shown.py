@@ -7,7 +7,7 @@ from typing import Any
 
 from lollms_core.redaction import Redaction, Secret
 
-_PACKAGES = {"lollms_core", "lollms_openai", "lollms_ollama"}
+_PACKAGES = {"lollms_core", "lollms_http", "lollms_openai", "lollms_ollama"}
 
 
 def shown(thing: object, seen: set[int] | None = None) -> Iterator[str]:

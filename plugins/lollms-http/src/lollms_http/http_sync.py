@@ -13,15 +13,15 @@ from lollms_core import BackendUnavailable, LollmsError
 from lollms_core.control import Control
 from lollms_core.failures import no_certificates
 from lollms_core.forks import forget_in_child
-from lollms_ollama.address import Server
-from lollms_ollama.exchange import MAX_ERROR_BYTES, Exchange
+from lollms_http.address import Server
+from lollms_http.exchange import MAX_ERROR_BYTES, Exchange
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
 
-    from lollms_ollama.line import Line
+    from lollms_http.line import Line
 
 __all__ = [
     "DRAIN_SECONDS",
@@ -49,10 +49,10 @@ DRAIN_SECONDS: Final = 1.0
 def headers_for(server: Server) -> dict[str, str]:
     """The headers of every request to `server`."""
     # Compression would only hold pieces back.
-    headers = {"Accept": "application/x-ndjson, application/json", "Accept-Encoding": "identity"}
-    headers["User-Agent"] = "lollms-ollama"
+    headers = {"Accept-Encoding": "identity", "User-Agent": "lollms-http", **server.headers}
     if server.key is not None:
-        headers["Authorization"] = f"Bearer {server.key.reveal()}"
+        name, _, value = server.key_header.partition(":")
+        headers[name] = value.strip().replace("{key}", server.key.reveal())
     return headers
 
 
@@ -114,8 +114,8 @@ class Response:
         except httpx.HTTPError as error:
             raise self._exchange.broken(error) from error
 
-    def drain(self) -> None:
-        """Read the little that follows a complete answer, so that the connection can be used again."""
+    def rest(self) -> Iterator[bytes]:
+        """The little that follows a complete answer; where it is read to its end, the connection can be used again."""
         import httpx
 
         self._line.hurry(DRAIN_SECONDS)
@@ -125,6 +125,7 @@ class Response:
                 left -= len(data)
                 if left < 0:
                     return
+                yield data
         except httpx.HTTPError as error:
             _log.debug("%s: the connection cannot be used again: %s", self._exchange.who, error)
 
@@ -164,7 +165,7 @@ class SyncHttp:
         Raises:
             LollmsError: what went wrong.
         """
-        from lollms_ollama.line import Line
+        from lollms_http.line import Line
 
         line = Line(exchange.limits.left)
         forget = control.on_cancel(line.cut) if control is not None else None
@@ -220,7 +221,7 @@ class SyncHttp:
             exchange.call.method,
             exchange.url,
             content=exchange.call.content(),
-            headers={"Content-Type": "application/json"} if exchange.call.body is not None else None,
+            headers=exchange.headers,
             timeout=httpx.Timeout(limits.idle, connect=limits.connect, pool=None),
             extensions=line.extensions,
         )
@@ -233,7 +234,7 @@ class SyncHttp:
             if self._client is None:
                 import httpx
 
-                from lollms_ollama.line import CancellableTransport
+                from lollms_http.line import CancellableTransport
 
                 with naming_the_proxy(self._server):
                     transport = CancellableTransport(

@@ -1,27 +1,29 @@
-"""Where the server is: OLLAMA_HOST and host_address in all the forms that Ollama itself accepts.
+"""Where a server is, in all the forms in which people write that: a host, host:port, or a URL.
 
-Source of the forms: the function Host in envconfig/config.go of https://github.com/ollama/ollama. A client
-adds that 0.0.0.0 and ::, on which a server listens, mean the loopback address.
+0.0.0.0 and ::, on which a server listens, mean the loopback address.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import logging
-import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
 from lollms_core.hosts import is_host
 from lollms_core.redaction import Redaction, Secret, secrets_of_url
 
-__all__ = ["Server", "base_url", "server"]
+__all__ = ["KEY_HEADER", "Server", "base_url", "key_of"]
 
 _log = logging.getLogger(__name__)
 
-_DEFAULT_PORT: Final = 11434
+KEY_HEADER: Final = "Authorization: Bearer {key}"
+"""How most servers want their key."""
+
 _SCHEME_PORTS: Final = {"http": 80, "https": 443}
 _UNSPECIFIED: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is replaced
 
@@ -31,14 +33,18 @@ class Server:
     """One server and how to speak to it.
 
     Attributes:
-        url: scheme, host, port and path before ``/api``, without a slash at the end.
-        key: sent as a bearer token.
+        url: scheme, host, port and path that all its paths begin with, without a slash at the end.
+        key: sent with each request.
         verify: whether its certificate is checked.
+        key_header: the header's line that the key is sent in.
+        headers: what else is sent with each request; none of them is secret.
     """
 
     url: str
     key: Secret | None = None
     verify: bool = True
+    key_header: str = KEY_HEADER
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @cached_property
     def redaction(self) -> Redaction:
@@ -70,60 +76,43 @@ class Server:
         return Secret(found if "://" in found else f"http://{found}") if found else None
 
 
-def server(host_address: str | None, service_key: str | None, verify_ssl_certificate: bool | None) -> Server:
-    """The server of a binding's constructor; without `host_address` that of OLLAMA_HOST.
-
-    Raises:
-        TypeError, ValueError: an argument is of the wrong type or no address.
-    """
-    if host_address is not None and not isinstance(host_address, str):
-        raise TypeError(f"host_address must be a str, not {type(host_address).__name__}")
-    if service_key is not None:
-        _check_key(service_key)
-    if verify_ssl_certificate is not None and not isinstance(verify_ssl_certificate, bool):
-        raise TypeError(f"verify_ssl_certificate must be True or False, not {verify_ssl_certificate!r}")
-    if host_address is None:
-        # Quotes are what is left of a badly written service file; Ollama takes them off too.
-        text = os.environ.get("OLLAMA_HOST", "").strip().strip("\"'").strip()
-        url = base_url(text, "OLLAMA_HOST", lenient=True)
-    else:
-        url = base_url(host_address.strip(), "host_address")
-    return Server(url, Secret(service_key) if service_key else None, verify_ssl_certificate is not False)
-
-
-def base_url(text: str, what: str, *, lenient: bool = False) -> str:
-    """The URL that `text` stands for: a host, host:port, or a URL; "" is the local server.
+def base_url(text: str, what: str, *, default: str = "http://127.0.0.1", lenient: bool = False) -> str:
+    """The URL that `text` stands for: a host, host:port, or a URL; a port that its scheme implies is left out.
 
     Args:
-        text: the address.
+        text: the address; no host at all is this machine.
         what: where it comes from, for messages.
-        lenient: whether a senseless port is replaced by the default one, as Ollama does.
+        default: the URL whose scheme, and with it the port, a host has that is given without.
+        lenient: whether a senseless port is replaced by the default one.
 
     Raises:
         ValueError: it is no address, or has a scheme other than http and https, or a password in it.
     """
     if "@" in text:
         raise ValueError(f"{what} has a user or password in it; give a key as service_key")
+    usual = urlsplit(default)
     scheme, separator, rest = text.partition("://")
     if not separator:
-        scheme, rest = "http", text
+        scheme, rest = usual.scheme, text
     scheme = scheme.lower()
     if scheme not in _SCHEME_PORTS:
-        raise ValueError(f"{what} has the scheme {scheme!r}; an Ollama server is reached by http or https")
+        raise ValueError(f"{what} has the scheme {scheme!r}; it must be http or https")
     place, slash, path = rest.partition("/")
     if "?" in text or "#" in text:
         raise ValueError(f"{what} must be an address without '?' and '#'; give a key as service_key")
     if any(character in text for character in " \t\r\n\\") or not text.isprintable():
         raise ValueError(f"{what} is not an address: {text!r}")
-    default = _SCHEME_PORTS[scheme] if separator else _DEFAULT_PORT
-    host, port = _host_and_port(place, default, what, lenient=lenient)
+    usual_port = _SCHEME_PORTS[scheme] if separator or usual.port is None else usual.port
+    host, port = _host_and_port(place, usual_port, what, lenient=lenient)
     if "[" in host or "]" in host or (":" in host and not _is_ip(host)):
         raise ValueError(f"{what} is not an address: {text!r}")
     host = _UNSPECIFIED.get(host, host)
     if not is_host(host):
         raise ValueError(f"{what} is not an address: {text!r}")
     shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}:{port}{(slash + path).rstrip('/')}"
+    if port != _SCHEME_PORTS[scheme]:
+        shown = f"{shown}:{port}"
+    return f"{scheme}://{shown}{(slash + path).rstrip('/')}"
 
 
 def _host_and_port(place: str, default: int, what: str, *, lenient: bool) -> tuple[str, int]:
@@ -150,9 +139,21 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _check_key(key: object) -> None:
-    if not isinstance(key, str):
-        raise TypeError(f"service_key must be a str, not {type(key).__name__}")
+def key_of(given: object, what: str) -> Secret | None:
+    """The key `given`; None if it is None or empty.
+
+    Args:
+        given: what a caller or the environment gave.
+        what: where it comes from, for messages.
+
+    Raises:
+        TypeError, ValueError: it is no key.
+    """
+    if given is None or given == "":
+        return None
+    if not isinstance(given, str):
+        raise TypeError(f"{what} must be a str, not {type(given).__name__}")
     # A key stands in a header line: anything else would break the request or smuggle in another line.
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError("service_key has characters that no key has (only printable ASCII without spaces)")
+    if not (given.isascii() and given.isprintable()) or " " in given:
+        raise ValueError(f"{what} has characters that no key has (only printable ASCII without spaces)")
+    return Secret(given)

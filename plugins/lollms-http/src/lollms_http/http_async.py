@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from lollms_core import BackendUnavailable, LollmsError
 from lollms_core.forks import forget_in_child
-from lollms_ollama.address import Server
-from lollms_ollama.exchange import MAX_ERROR_BYTES, Exchange
-from lollms_ollama.http_sync import (
+from lollms_http.address import Server
+from lollms_http.exchange import MAX_ERROR_BYTES, Exchange
+from lollms_http.http_sync import (
     DRAIN_SECONDS,
     IDLE_SECONDS,
     MAX_IDLE,
@@ -58,17 +59,20 @@ class AsyncResponse:
         except (httpx.HTTPError, TimeoutError) as error:
             raise exchange.broken(error) from error
 
-    async def drain(self) -> None:
-        """Read the little that follows a complete answer, so that the connection can be used again."""
+    async def rest(self) -> AsyncGenerator[bytes]:
+        """The little that follows a complete answer; where it is read to its end, the connection can be used again."""
         import httpx
 
+        until = time.monotonic() + DRAIN_SECONDS
         left = MAX_ERROR_BYTES
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                async for data in self._raw:
-                    left -= len(data)
-                    if left < 0:
-                        return
+            while left >= 0:
+                async with asyncio.timeout(until - time.monotonic()):
+                    data = await anext(self._raw, None)
+                if data is None:
+                    return
+                left -= len(data)
+                yield data
         except (httpx.HTTPError, TimeoutError) as error:
             _log.debug("%s: the connection cannot be used again: %r", self._exchange.who, error)
 
@@ -175,7 +179,7 @@ class AsyncHttp:
             exchange.call.method,
             exchange.url,
             content=exchange.call.content(),
-            headers={"Content-Type": "application/json"} if exchange.call.body is not None else None,
+            headers=exchange.headers,
             timeout=httpx.Timeout(limits.idle, connect=limits.connect, pool=None),
         )
         return await client.send(request, stream=True, follow_redirects=False)
@@ -225,7 +229,7 @@ class _LoopClient:
     def __init__(self, server: Server, ssl_context: Any, on_end: Callable[[], None]) -> None:
         import httpx
 
-        from lollms_ollama.async_line import AsyncTransport
+        from lollms_http.async_line import AsyncTransport
 
         with naming_the_proxy(server):
             transport = AsyncTransport(ssl_context, server.proxy, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,10 +15,10 @@ from lollms_core import BackendTimeout, CapabilityNotSupported, LollmsError, Pro
 from lollms_core.failures import before_answer, in_answer
 from lollms_core.responses import check_content_type, error_of_response
 from lollms_core.retry import RetryBudget, RetryPolicy
-from lollms_ollama.address import Server
-from lollms_ollama.calls import Call
-from lollms_ollama.options import DEFAULT_CONNECT_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_RESPONSE_BYTES
-from lollms_ollama.records import known_error
+from lollms_http.address import Server
+from lollms_http.call import Call
+from lollms_http.framing import KNOWN_TYPES, Framing, accepted_types
+from lollms_http.options import DEFAULT_CONNECT_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_RESPONSE_BYTES
 
 __all__ = ["MAX_ERROR_BYTES", "Exchange", "Limits"]
 
@@ -26,8 +26,6 @@ _log = logging.getLogger(__name__)
 
 MAX_ERROR_BYTES: Final = 64 * 1024
 """How much of a refusal is read, in bytes."""
-
-_CONTENT_TYPES: Final = ("application/x-ndjson", "application/json", "application/ndjson", "text/plain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +71,45 @@ class Limits:
 
 
 class Exchange:
-    """The tries of one request."""
+    """The tries of one request.
 
-    def __init__(self, server: Server, who: str, call: Call, limits: Limits) -> None:
+    Args:
+        server: who is asked.
+        who: binding and host, for messages.
+        call: what is asked.
+        limits: what it may take.
+        framing: of a stream; None where its content type tells it.
+        meaning: what an error that the server tells is for the caller.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        who: str,
+        call: Call,
+        limits: Limits,
+        framing: Framing | None = None,
+        meaning: Callable[[LollmsError], LollmsError] = lambda error: error,
+    ) -> None:
         self.server = server
         self.who = who
         self.call = call
         self.limits = limits
+        self._types = accepted_types(framing, streamed=call.stream)
+        self._meaning = meaning
         self.about = who if call.model is None else f"{who}, model {call.model!r}"
         self.url = server.url + call.path
         self._budget = RetryBudget(limits.policy, who)
         self._received = 0
         self._lost = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of this request alone."""
+        headers = {"Accept": ", ".join(self._types)}
+        if self.call.body is not None:
+            headers["Content-Type"] = "application/json"
+        return headers
 
     def failed(self, error: Exception) -> float:
         """Seconds to wait before the next try, after a failure before the first byte of a response.
@@ -116,14 +141,11 @@ class Exchange:
         The error is for the caller to raise: a server may repeat the key that it refuses, and `body` would then
         be found among the local variables of a traceback.
         """
-        error = known_error(
-            error_of_response(
-                status, headers, body, who=self.who, model=self.call.model, secrets=self.server.redaction
-            ),
-            self.call.model,
+        error = self._meaning(
+            error_of_response(status, headers, body, who=self.who, model=self.call.model, secrets=self.server.redaction)
         )
         if isinstance(error, CapabilityNotSupported):
-            return error  # some versions say that with a status of 500; it will not change
+            return error  # some servers say that with a status of 500; it will not change
         wait = self._budget.after_status(status, headers)
         return error if wait is None else wait
 
@@ -131,9 +153,11 @@ class Exchange:
         """A response has begun.
 
         Raises:
-            ProtocolError: it is no answer of Ollama's.
+            ProtocolError: it is of another type than was asked for.
         """
-        check_content_type(headers, _CONTENT_TYPES, who=self.who)
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in KNOWN_TYPES:
+            check_content_type(headers, self._types, who=self.who)
 
     def received(self, data: bytes) -> bytes:
         """A piece of the response.

@@ -1,4 +1,4 @@
-"""Runs what :mod:`~lollms_ollama.steps` asks, through the blocking or the asyncio transport."""
+"""Asks one server what :mod:`~lollms_http.steps` says, through the blocking or the asyncio transport."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import contextlib
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from lollms_core import BackendUnavailable, LollmsError, StreamInterrupted
+from lollms_core import BackendUnavailable, Event, LollmsError, ProtocolError, StreamInterrupted
 from lollms_core.control import Control
 from lollms_core.redaction import LogGuard
-from lollms_ollama.address import Server
-from lollms_ollama.calls import Call
-from lollms_ollama.exchange import Exchange, Limits
-from lollms_ollama.http_sync import SyncHttp
-from lollms_ollama.records import Records, parse
-from lollms_ollama.steps import Several, Step, Steps, Wait, Work
+from lollms_http.address import Server
+from lollms_http.answer import NOT_READABLE, Answer, Reader, parse, quoted
+from lollms_http.call import Call
+from lollms_http.exchange import Exchange, Limits
+from lollms_http.framing import Framing, decoder_for
+from lollms_http.http_sync import SyncHttp
+from lollms_http.steps import Several, Step, Steps, Wait, Work
 
 if TYPE_CHECKING:
-    from lollms_ollama.http_async import AsyncHttp
+    from lollms_http.http_async import AsyncHttp
 
-__all__ = ["Asker"]
+__all__ = ["HttpClient", "Meaning"]
 
 _LOGGERS: Final = (
     "httpx",
@@ -31,11 +34,11 @@ _LOGGERS: Final = (
 
 _Result = TypeVar("_Result")
 
-Reader = Callable[[str], Records[Any]]
-"""Makes the reader of a response from its content type."""
+Meaning = Callable[[LollmsError, str | None], LollmsError]
+"""What an error that the server tells about a model is for the caller: the same, or a more telling one."""
 
 
-class Asker:
+class HttpClient:
     """One server, to be asked from any thread and any event loop.
 
     What it raises shows no key, not even in the locals of a traceback: each way out has every error cleaned.
@@ -43,64 +46,99 @@ class Asker:
     Args:
         server: where it is.
         who: binding and host, for messages.
+        framing: of its streams; None where their content type tells it.
+        meaning: what an error that the server tells is for the caller.
     """
 
-    def __init__(self, server: Server, who: str) -> None:
+    def __init__(
+        self,
+        server: Server,
+        who: str,
+        framing: Framing | None = None,
+        meaning: Meaning = lambda error, _: error,
+    ) -> None:
         self._server = server
         self._who = who
+        self._framing = framing
+        self._meaning = meaning
         self._sync = SyncHttp(server)
         self._async: AsyncHttp | None = None
         self._lock = threading.Lock()
         self._guard: LogGuard | None = None
         self._closed = False
 
-    # Streams ----------------------------------------------------------------------------------------------
+    # Answers ----------------------------------------------------------------------------------------------
 
-    def read(self, call: Call, limits: Limits, control: Control, reader_for: Reader) -> Iterator[Any]:
-        """The events of the streamed answer to `call`; closing the iterator closes the connection."""
+    def read(self, call: Call, limits: Limits, control: Control, reader: Reader) -> Iterator[Event]:
+        """The events of the answer to `call`, the Finish last; closing the iterator closes the connection.
+
+        Raises:
+            LollmsError: what went wrong.
+        """
         data = b""
         try:
             with self._sync.open(self._exchange(call, limits), control) as response:
-                reader = reader_for(response.content_type)
+                answer = self._answer(call, reader, response.content_type)
+                broken: StreamInterrupted | None = None
                 try:
                     for data in response.pieces():
-                        yield from reader.feed(data)
-                        if reader.done:
+                        yield from answer.feed(data)
+                        if answer.complete:
                             break
-                except StreamInterrupted as broken:
-                    # The last record may lack nothing but its line end.
-                    yield from _last_of(reader, broken)
-                    return
-                yield from reader.close()
-                response.drain()
+                except StreamInterrupted as error:
+                    broken = error  # the last record may lack nothing but its end
+                if answer.complete:
+                    for data in response.rest():
+                        yield from answer.feed(data)
+                yield from answer.close(broken)
         except Exception as error:
             data = b""
             self._clean(error)
             raise
 
-    async def aread(self, call: Call, limits: Limits, reader_for: Reader) -> AsyncGenerator[Any]:
+    async def aread(self, call: Call, limits: Limits, reader: Reader) -> AsyncGenerator[Event]:
         """The same for asyncio."""
         data = b""
         try:
             async with self._asynchronous().open(self._exchange(call, limits)) as response:
-                reader = reader_for(response.content_type)
+                answer = self._answer(call, reader, response.content_type)
+                broken: StreamInterrupted | None = None
                 try:
                     async for data in response.pieces():
-                        for event in reader.feed(data):
+                        for event in answer.feed(data):
                             yield event
-                        if reader.done:
+                        if answer.complete:
                             break
-                except StreamInterrupted as broken:
-                    for event in _last_of(reader, broken):
-                        yield event
-                    return
-                for event in reader.close():
+                except StreamInterrupted as error:
+                    broken = error
+                if answer.complete:
+                    async with aclosing(response.rest()) as rest:
+                        async for data in rest:
+                            for event in answer.feed(data):
+                                yield event
+                for event in answer.close(broken):
                     yield event
-                await response.drain()
         except Exception as error:
             data = b""
             self._clean(error)
             raise
+
+    def _answer(self, call: Call, reader: Reader, content_type: str) -> Answer:
+        return Answer(
+            reader,
+            decoder_for(content_type, self._framing, streamed=call.stream),
+            who=self._who,
+            about=self._about(call),
+            content_type=content_type,
+            redaction=self._server.redaction,
+            meaning=partial(self._meaning_of, call),
+        )
+
+    def _about(self, call: Call) -> str:
+        return self._who if call.model is None else f"{self._who}, model {call.model!r}"
+
+    def _meaning_of(self, call: Call, error: LollmsError) -> LollmsError:
+        return self._meaning(error, call.model)
 
     # Procedures -------------------------------------------------------------------------------------------
 
@@ -124,7 +162,7 @@ class Asker:
                         raise self._cancelled() from error
                     step = procedure.throw(error)
                 else:
-                    step = procedure.send(answer)
+                    step = self._sent(procedure, step, answer)
         except StopIteration as end:
             result: _Result = end.value
             return result
@@ -147,7 +185,7 @@ class Asker:
                     self._clean(error)
                     step = procedure.throw(error)
                 else:
-                    step = procedure.send(answer)
+                    step = self._sent(procedure, step, answer)
         except StopIteration as end:
             result: _Result = end.value
             return result
@@ -208,28 +246,49 @@ class Asker:
             return await self._aseveral(step, limits)
         return self._parsed(step, await self._asynchronous().fetch(self._exchange(step, limits)))
 
+    def _sent(self, procedure: Steps[Any], step: Step, answer: Any) -> Step:
+        """The next step, after `procedure` got the answer to its last."""
+        try:
+            return procedure.send(answer)
+        except NOT_READABLE as error:
+            if isinstance(error, LollmsError) or not isinstance(step, Call):
+                raise
+            raise self._unreadable(answer) from error
+
+    def _read(self, step: Several, place: int, answer: Any) -> Any:
+        try:
+            return step.read(place, answer)
+        except NOT_READABLE as error:
+            if isinstance(error, LollmsError):
+                raise
+            raise self._unreadable(answer) from error
+
+    def _unreadable(self, answer: Any) -> ProtocolError:
+        shown = quoted(answer, self._server.redaction)
+        return ProtocolError(f"{self._who} sent an answer of another shape than expected: {shown}")
+
     def _several(self, step: Several, limits: Limits, control: Control | None) -> list[Any]:
         together = Control()  # ends all of them, and nothing else
         first_failure: list[BaseException] = []
 
-        def ask(call: Call) -> Any:
+        def ask(place: int, call: Call) -> Any:
             try:
                 if together.cancelled:
                     raise self._cancelled()
-                return step.read(call, self._step(call, limits, together))
+                return self._read(step, place, self._step(call, limits, together))
             except BaseException as error:
                 first_failure.append(error)  # those that follow are of our own making
                 together.cancel()
                 raise
 
         if len(step.calls) == 1 or step.at_once == 1:
-            return [step.read(call, self._step(call, limits, control)) for call in step.calls]
+            return [self._read(step, place, self._step(call, limits, control)) for place, call in enumerate(step.calls)]
         from concurrent.futures import ThreadPoolExecutor
 
         forget = control.on_cancel(together.cancel) if control is not None else None
-        workers = ThreadPoolExecutor(min(len(step.calls), step.at_once), thread_name_prefix="lollms-ollama")
+        workers = ThreadPoolExecutor(min(len(step.calls), step.at_once), thread_name_prefix="lollms-http")
         try:
-            return [done.result() for done in [workers.submit(ask, call) for call in step.calls]]
+            return [done.result() for done in [workers.submit(ask, *one) for one in enumerate(step.calls)]]
         except Exception:
             if first_failure:
                 raise first_failure[0] from first_failure[0].__cause__
@@ -249,7 +308,7 @@ class Asker:
 
         async def work() -> None:
             for place, call in left:  # each takes the next
-                found[place] = step.read(call, await self._astep(call, limits))
+                found[place] = self._read(step, place, await self._astep(call, limits))
 
         workers = [asyncio.create_task(work()) for _ in range(min(len(step.calls), step.at_once))]
         try:
@@ -260,14 +319,11 @@ class Asker:
             await asyncio.gather(*workers, return_exceptions=True)
         return found
 
-    def _parsed(self, call: Call, data: bytes) -> dict[str, Any]:
+    def _parsed(self, call: Call, data: bytes) -> Any:
         if call.says_nothing:
             return {}
         found = parse(data, self._who, redaction=self._server.redaction)
-        if call.is_large:
-            return found
-        described: dict[str, Any] = self._server.redaction.value(found)
-        return described
+        return found if call.is_large else self._server.redaction.value(found)
 
     def _clean(self, error: Exception) -> None:
         self._server.redaction.error(error)
@@ -282,26 +338,15 @@ class Asker:
                     self._guard = LogGuard(self._server.redaction, _LOGGERS)
                     # For a binding that nobody closes.
                     weakref.finalize(self, self._guard.close)
-        return Exchange(self._server, self._who, call, limits)
+        meaning = partial(self._meaning_of, call)
+        return Exchange(self._server, self._who, call, limits, self._framing, meaning)
 
     def _asynchronous(self) -> AsyncHttp:
         with self._lock:
             if self._closed:
                 raise BackendUnavailable(f"{self._who}: the binding is closed; create a new one")
             if self._async is None:
-                from lollms_ollama.http_async import AsyncHttp
+                from lollms_http.http_async import AsyncHttp
 
                 self._async = AsyncHttp(self._server)
             return self._async
-
-
-def _last_of(reader: Records[Any], broken: StreamInterrupted) -> Iterator[Any]:
-    """The events that the end of a broken stream leaves.
-
-    Raises:
-        StreamInterrupted: `broken`, where the answer is not complete.
-    """
-    try:
-        yield from reader.close()
-    except StreamInterrupted:
-        raise broken from broken.__cause__

@@ -1,4 +1,4 @@
-"""The asyncio twin of :mod:`~lollms_ollama.line`: here cancelling a task ends its reads, and no line is needed.
+"""The asyncio twin of :mod:`~lollms_http.line`: here cancelling a task ends its reads, and no line is needed.
 
 What is left is to tell from the first bytes whether it is HTTP that the peer speaks.
 """
@@ -14,7 +14,7 @@ import httpx
 
 from lollms_core.redaction import Secret
 from lollms_core.responses import StatusLine
-from lollms_ollama.line import STATUS_LINE, answered_before, as_httpx, not_http, pool_of, stale
+from lollms_http.line import STATUS_LINE, answered_before, as_httpx, not_http, pool_of, stale
 
 __all__ = ["AsyncTransport"]
 
@@ -82,7 +82,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
-    """httpx over a pool of such connections; arguments as for :class:`~lollms_ollama.line.CancellableTransport`."""
+    """httpx over a pool of such connections; arguments as for :class:`~lollms_http.line.CancellableTransport`."""
 
     def __init__(
         self, ssl_context: ssl.SSLContext | None, proxy: Secret | None, *, max_idle: int, idle_seconds: float

@@ -21,9 +21,9 @@ from lollms_core import (
     StreamInterrupted,
 )
 from lollms_core.redaction import Secret
-from lollms_ollama.address import Server
-from lollms_ollama.calls import Call
-from lollms_ollama.exchange import Exchange, Limits
+from lollms_http import Call
+from lollms_http.address import Server
+from lollms_http.exchange import Exchange, Limits
 
 KEY = "sk-secret"
 
@@ -31,9 +31,7 @@ KEY = "sk-secret"
 def exchange(**options: float) -> Exchange:
     deadline = options.pop("deadline", None)
     limits = Limits.of({"retries": 0, **options}, timeout=5, deadline=deadline)
-    return Exchange(
-        Server("http://h:1", Secret(KEY)), "ollama at http://h:1", Call("POST", "/api/chat", {}, "m"), limits
-    )
+    return Exchange(Server("http://h:1", Secret(KEY)), "acme at http://h:1", Call("POST", "/api/chat", {}, "m"), limits)
 
 
 def caused(error: Exception, by: Exception) -> Exception:
@@ -58,7 +56,7 @@ FAILURES: list[tuple[Exception, type[LollmsError], bool]] = [
 
 @pytest.mark.parametrize(("failure", "kind", "again"), FAILURES)
 def test_failures_before_the_response(failure: Exception, kind: type[LollmsError], again: bool) -> None:
-    with pytest.raises(kind, match="ollama at http://h:1"):
+    with pytest.raises(kind, match="acme at http://h:1"):
         exchange().failed(failure)
     if again:
         assert exchange(retries=1).failed(failure) > 0
@@ -83,7 +81,7 @@ REFUSALS: list[tuple[int, bytes, type[LollmsError]]] = [
 def test_refusals(status: int, body: bytes, kind: type[LollmsError]) -> None:
     error = exchange().refused(status, {"location": f"http://other/{KEY}"}, body)
     assert type(error) is kind
-    assert str(error).startswith("ollama at http://h:1")
+    assert str(error).startswith("acme at http://h:1")
     assert KEY not in str(error)
 
 
