@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DISTRIBUTIONS = {
     "lollms-core": "lollms_core",
+    "lollms-http": "lollms_http",
     "lollms-llamacpp": "lollms_llamacpp",
     "lollms-ollama": "lollms_ollama",
     "lollms-openai": "lollms_openai",
@@ -96,3 +97,10 @@ def test_plugin_depends_on_the_contract_only(scene: Scene) -> None:
         with zipfile.ZipFile(scene.wheel(distribution)) as wheel:
             requirements = metadata(wheel).get_all("Requires-Dist") or []
         assert [line for line in requirements if line.startswith("lollms-core")] == ["lollms-core<1,>=0.1"]
+
+
+def test_ollama_accepts_every_later_http(scene: Scene) -> None:
+    """What bindings over HTTP are written with is public, and only grows within 0.x too."""
+    with zipfile.ZipFile(scene.wheel("lollms-ollama")) as wheel:
+        requirements = metadata(wheel).get_all("Requires-Dist") or []
+    assert "lollms-http<1,>=0.1" in requirements

@@ -18,7 +18,12 @@ from lollms_core.discovery.catalog import PACKAGES
 if TYPE_CHECKING:
     from .conftest import Scene
 
-PLUGINS = {"lollms-llamacpp": "lollms_llamacpp", "lollms-ollama": "lollms_ollama", "lollms-openai": "lollms_openai"}
+PLUGINS = {
+    "lollms-http": "lollms_http",  # registers nothing: bindings are written with it
+    "lollms-llamacpp": "lollms_llamacpp",
+    "lollms-ollama": "lollms_ollama",
+    "lollms-openai": "lollms_openai",
+}
 
 
 def run(program: Path | str, *arguments: str, cwd: Path) -> str:

@@ -21,7 +21,7 @@ from lollms_core.testing.dialect import TEXT, Dialect
 from lollms_core.testing.fault_server import HOLD, WAIT, FaultServer
 from lollms_core.testing.playing import Factory, Mode, Report, places_of, tasks_left
 from lollms_core.testing.resources import Held
-from lollms_core.testing.secrets import MARKER, SecretWatch
+from lollms_core.testing.secrets import MARKER, SecretWatch, packages_of
 
 __all__ = ["ENDINGS", "Ending", "When", "play_ending"]
 
@@ -116,7 +116,7 @@ def play_ending(
         # Without a retry the one request is the one that is ended.
         binding = factory(host_address=address, service_key=MARKER, model_name=dialect.model, retries=0)
         run = _sync if mode == "sync" else _async
-        with SecretWatch(type(binding).__module__.partition(".")[0]) as watch:
+        with SecretWatch(*packages_of(binding)) as watch:
             text, left_at, following, tasks = run(ending, binding, scene, server)
         assert text == scene.begun, f"{who}: the text is {text!r}, not {scene.begun!r}"
         assert following == TEXT, f"{who}: the next request gave {following!r}"

@@ -18,7 +18,7 @@ from lollms_core.testing.dialect import TEXT, Dialect
 from lollms_core.testing.fault_server import CLOSE, Asked, FaultServer, Step
 from lollms_core.testing.faults import Expected, Fault, How, Play
 from lollms_core.testing.resources import Held
-from lollms_core.testing.secrets import MARKER, SecretWatch
+from lollms_core.testing.secrets import MARKER, SecretWatch, packages_of
 from lollms_core.testing.wire import Wire, response
 
 __all__ = ["Factory", "Mode", "Report", "places_of", "play", "play_cuts", "tasks_left"]
@@ -79,7 +79,7 @@ def play(
         binding = factory(host_address=address, service_key=MARKER, model_name=dialect.model, **play.options)
         who = f"{fault.name} ({dialect.name}, {how}, {mode})"
         run = _sync if mode == "sync" else _async
-        with SecretWatch(type(binding).__module__.partition(".")[0]) as watch:
+        with SecretWatch(*packages_of(binding)) as watch:
             first, second, tasks = run(binding, play, how, server)
         asked = len(server.asked_at(dialect.chat_path))
         _judge(who, play.expected, first, asked - 1 - (play.warm is not None), watch.retries)

@@ -9,10 +9,15 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
-__all__ = ["MARKER", "SecretWatch"]
+__all__ = ["MARKER", "SecretWatch", "packages_of"]
 
 MARKER: Final = "sk-marker-5f0b1c77d2"
 """A key to look for."""
+
+
+def packages_of(thing: object) -> set[str]:
+    """The top-level packages of an object's class and of the classes that it is built on."""
+    return {cls.__module__.partition(".")[0] for cls in type(thing).__mro__}
 
 
 class _Handler(logging.Handler):

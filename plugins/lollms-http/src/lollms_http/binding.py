@@ -182,11 +182,9 @@ class HttpBinding(EventBinding):
                 yield event
 
     def _embed(self, request: EmbedRequest) -> list[list[float]]:
-        self._check_options(request.options)
         return self._client.run(self._embedded(self._with_model(request)), self._limits(request), request.control)
 
     async def _aembed(self, request: EmbedRequest) -> list[list[float]]:
-        self._check_options(request.options)
         return await self._client.arun(self._embedded(self._with_model(request)), self._limits(request))
 
     def _prepared(self, request: GenerationRequest) -> Steps[Call]:
@@ -204,6 +202,11 @@ class HttpBinding(EventBinding):
 
     def _checked(self, request: GenerationRequest, kind: Capability) -> GenerationRequest:
         request = super()._checked(request, kind)
+        self._check_options(request.options)
+        return request
+
+    def _embed_request(self, text: Any, kwargs: Mapping[str, Any]) -> EmbedRequest:
+        request = super()._embed_request(text, kwargs)
         self._check_options(request.options)
         return request
 

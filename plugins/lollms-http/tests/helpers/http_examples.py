@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator
 from importlib.metadata import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 from lollms_core import Capability, Event, Finish, GenerationRequest, TextDelta, Usage
 from lollms_core.testing import NdjsonDialect
-from lollms_http import Call, HttpBinding, Reader, ServerSentEvents
+from lollms_http import Call, HttpBinding, Reader, ServerSentEvents, Steps
 
-__all__ = ["AcmeBinding", "AcmeDialect", "CompletionsBinding", "readme_blocks"]
+__all__ = ["AcmeBinding", "AcmeDialect", "CompletionsBinding", "readme_blocks", "text_of"]
 
 
 def readme_blocks() -> list[str]:
@@ -22,36 +24,21 @@ def readme_blocks() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def _from_readme() -> type[HttpBinding]:
+def _run(number: int) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "lollms_acme"}
-    exec(compile(readme_blocks()[0], "README.md", "exec"), names)  # noqa: S102 - our own text
-    found: type[HttpBinding] = names["AcmeBinding"]
-    return found
+    exec(compile(readme_blocks()[number], "README.md", "exec"), names)  # noqa: S102 - our own text
+    return names
 
 
-AcmeBinding = _from_readme()
+AcmeBinding: type[HttpBinding] = _run(0)["AcmeBinding"]
 """The README's example."""
 
+_module = ModuleType("lollms_acme")
+_module.__dict__["AcmeBinding"] = AcmeBinding
+sys.modules["lollms_acme"] = _module
 
-class AcmeDialect(NdjsonDialect):
-    """What its server says."""
-
-    name = "Acme"
-    chat_path = "/api/chat"
-    address = "/api"
-    places: ClassVar[Mapping[str, Any]] = {"/api/models": [{"id": "m1", "size": 7}, {"id": "m2", "size": 9}]}
-
-    def piece(self, text: str) -> Any:
-        return {"text": text}
-
-    def finish(self) -> Sequence[Any]:
-        return [{"done": "stop", "read": 3, "written": 4, "model": self.model}]
-
-    def whole(self, text: str) -> Any:
-        return {"text": text, **self.finish()[0]}
-
-    def failure(self, words: str) -> Any:
-        return {"error": words}
+AcmeDialect: type[NdjsonDialect] = _run(1)["AcmeDialect"]
+"""What its server says, from the README's test."""
 
 
 class _ChoiceReader(Reader):
@@ -75,7 +62,7 @@ class CompletionsBinding(HttpBinding):
     capabilities = frozenset({Capability.TEXT, Capability.CHAT, Capability.STREAM, Capability.ASYNC})
     uses = frozenset({"model", "timeout"})
 
-    def _call(self, request: GenerationRequest) -> Call:
+    def _call(self, request: GenerationRequest) -> Call | Steps[Call]:
         body: dict[str, Any] = {"model": request.model, "messages": request.to_messages()}
         if request.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
