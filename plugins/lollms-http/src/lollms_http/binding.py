@@ -55,7 +55,7 @@ class HttpBinding(EventBinding):
         default_host: the URL of the server where none is named, with the path that all of its paths begin with.
         host_variable: the environment variable that names the server; it counts where ``host_address`` is None.
         key_variable: the environment variable with the key; it counts where ``service_key`` is None, and only for
-            the host of ``default_host`` or ``host_variable``.
+            the hosts of ``default_host`` and ``host_variable``, if one of these is set.
         key_header: the header's line that the key is sent in.
         headers: what else is sent with each request; nothing secret.
         framing: how streams are framed: JsonLines() or ServerSentEvents(); None: as their content type says.
