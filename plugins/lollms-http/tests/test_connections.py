@@ -116,7 +116,7 @@ def test_a_proxy_that_is_none(elsewhere: HttpBinding, monkeypatch: pytest.Monkey
     monkeypatch.setenv("http_proxy", proxy)
     with (
         SecretWatch("lollms_http") as watch,
-        pytest.raises(BackendUnavailable, match="proxy.*cannot be used") as caught,
+        pytest.raises(BackendUnavailable, match=r"proxy.*cannot be used") as caught,
     ):
         _ = elsewhere.chat("x") if mode == "sync" else asyncio.run(_achat(elsewhere))
     assert watch.found(caught.value, elsewhere) == []
