@@ -110,6 +110,29 @@ def test_a_last_record_may_lack_its_end() -> None:
     assert [type(event) for event in reading.close(StreamInterrupted("broken"))] == [Finish]
 
 
+@pytest.mark.parametrize("framing", [JsonLines(), ServerSentEvents()])
+def test_cut_anywhere(framing: JsonLines | ServerSentEvents) -> None:
+    """The same events come of the same bytes at every split; of a stream that ends early nothing is lost that came."""
+    records = [{"text": "Th\u00e9 "}, {"text": "sky \U0001f30d"}, {"tokens": 3}, {**END, "model": "m"}]
+    data = (lines if isinstance(framing, JsonLines) else events_of)(*records)
+    expected = read(answer(decoder=framing.decoder()), data)
+    assert [type(event) for event in expected] == [TextDelta, TextDelta, Usage, Finish]
+    pieces = [data[place : place + 1] for place in range(len(data))]
+    assert read(answer(decoder=framing.decoder()), *pieces) == expected
+    for place in range(len(data)):
+        assert read(answer(decoder=framing.decoder()), data[:place], data[place:]) == expected
+        reading = answer(decoder=framing.decoder())
+        found = list(reading.feed(data[:place]))
+        try:
+            found += reading.close()
+        except StreamInterrupted:
+            assert found == expected[: len(found)]
+            assert len(found) < len(expected)
+        else:
+            assert found == expected
+            assert data[place:].isspace()
+
+
 @pytest.mark.parametrize("rest", [b'{"text": "b", "why": "st', b"7", b'"te'])
 def test_half_a_record_is_none(rest: bytes) -> None:
     with pytest.raises(StreamInterrupted):

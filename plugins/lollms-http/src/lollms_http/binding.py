@@ -232,8 +232,11 @@ class HttpBinding(EventBinding):
             Whether it has; if not, the reason is in ``last_error`` and in the log.
 
         Raises:
+            CapabilityNotSupported: the binding cannot list models.
             TypeError: `model_name` is no str.
         """
+        if type(self).listModels is HttpBinding.listModels:
+            return super().load_model(model_name)
 
         def look() -> None:
             if not any(model["model_name"] == model_name for model in self.listModels()):

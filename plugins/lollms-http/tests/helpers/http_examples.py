@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 from lollms_core import Capability, Event, Finish, GenerationRequest, TextDelta, Usage
 from lollms_core.testing import NdjsonDialect
+from lollms_core.testing.conformance import HttpConformance
 from lollms_http import Call, HttpBinding, Reader, ServerSentEvents, Steps
 
-__all__ = ["AcmeBinding", "AcmeDialect", "CompletionsBinding", "readme_blocks", "text_of"]
+__all__ = ["AcmeBinding", "AcmeConformance", "AcmeDialect", "CompletionsBinding", "readme_blocks", "text_of"]
 
 
 def readme_blocks() -> list[str]:
@@ -37,8 +38,13 @@ _module = ModuleType("lollms_acme")
 _module.__dict__["AcmeBinding"] = AcmeBinding
 sys.modules["lollms_acme"] = _module
 
-AcmeDialect: type[NdjsonDialect] = _run(1)["AcmeDialect"]
+_TESTS = _run(1)
+
+AcmeDialect: type[NdjsonDialect] = _TESTS["AcmeDialect"]
 """What its server says, from the README's test."""
+
+AcmeConformance: type[HttpConformance] = _TESTS["TestAcme"]
+"""That test."""
 
 
 class _ChoiceReader(Reader):

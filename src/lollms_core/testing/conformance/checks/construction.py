@@ -12,7 +12,7 @@ from lollms_core.request import PARAMETERS
 from lollms_core.testing.conformance.check import check
 from lollms_core.testing.conformance.expecting import raises
 from lollms_core.testing.conformance.subject import NotApplicable, Subject
-from lollms_core.testing.secrets import MARKER, SecretWatch
+from lollms_core.testing.secrets import MARKER, SecretWatch, packages_of
 
 
 @check()
@@ -75,7 +75,7 @@ def no_key_shows(subject: Subject) -> None:
     """A key stands in no repr, log record or get_model_info, and in no frame of an error."""
     if "service_key" in subject.given:
         raise NotApplicable("the factory gives the key")
-    with SecretWatch(_package(subject)) as watch:
+    with SecretWatch(*packages_of(subject.new())) as watch:
         try:
             binding = subject.new(service_key=MARKER)
         except (TypeError, ValueError) as error:
@@ -91,10 +91,6 @@ def _answer(subject: Subject, binding: LollmsLLMBinding) -> object:
         return subject.chat(binding)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is looked at for the key
         return error
-
-
-def _package(subject: Subject) -> str:
-    return type(subject.new()).__module__.partition(".")[0]
 
 
 def _named(things: Any) -> str:

@@ -17,7 +17,7 @@ from lollms_core.testing.endings import ENDINGS, Ending, When, play_ending
 from lollms_core.testing.fault_server import FaultServer
 from lollms_core.testing.faults import FAULTS, Fault, How
 from lollms_core.testing.playing import Mode, places_of, play, play_cuts
-from lollms_core.testing.secrets import MARKER, SecretWatch
+from lollms_core.testing.secrets import MARKER, SecretWatch, packages_of
 from lollms_core.testing.well_behaved import behave
 from lollms_core.testing.wire import response
 
@@ -157,7 +157,9 @@ def key_is_sent_and_hidden(subject: Subject) -> None:
     with FaultServer() as server:
         places_of(server, dialect)
         server.on(dialect.chat_path, (refusal,))
-        with SecretWatch(type(subject.factory).__module__.partition(".")[0]) as watch:
+        with _at(subject, server) as first:
+            packages = packages_of(first)
+        with SecretWatch(*packages) as watch:
             binding = _at(subject, server)
             things: list[Any] = [binding, binding.get_model_info()]
             asking: list[Any] = [binding.listModels, *(partial(ask, "Why?") for ask in (binding.chat, binding.embed))]
