@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +15,7 @@ from http_examples import CompletionsBinding
 from lollms_core import BackendUnavailable
 from lollms_core.testing import MARKER, Asked, FaultServer, Held, OpenAIDialect, SecretWatch, response
 from lollms_http import HttpBinding
-from lollms_http.client import _LOGGERS
+from lollms_http.client import LOGGERS
 
 DIALECT = OpenAIDialect()
 PATH = DIALECT.chat_path
@@ -74,12 +75,22 @@ def test_closed_from_outside_of_its_loop(server: FaultServer, binding: HttpBindi
 
 
 def test_other_packages_loggers_are_left_as_they_were(binding: HttpBinding) -> None:
-    before = {name: list(logging.getLogger(name).filters) for name in _LOGGERS}
+    before = {name: list(logging.getLogger(name).filters) for name in LOGGERS}
     binding.chat("x")
     asyncio.run(_achat(binding))
     assert all(len(logging.getLogger(name).filters) == len(filters) + 1 for name, filters in before.items())
     binding.close()
-    assert {name: logging.getLogger(name).filters for name in _LOGGERS} == before
+    assert {name: logging.getLogger(name).filters for name in LOGGERS} == before
+
+
+def test_a_binding_goes_with_its_last_name(server: FaultServer) -> None:
+    """What it is made of does not hold it until the collector comes."""
+    binding = CompletionsBinding("acme", host_address=f"{server.url}/v1", model_name="m1")
+    assert binding.chat("x").text == "x"
+    client, seen = binding._client, weakref.ref(binding)
+    del binding
+    assert seen() is None
+    client.close()
 
 
 async def _achat(binding: HttpBinding) -> Any:

@@ -15,7 +15,7 @@ from shown import shown
 
 from lollms_core import LollmsError
 from lollms_core.testing import MARKER, SecretWatch
-from lollms_http.client import _LOGGERS
+from lollms_http.client import LOGGERS
 from lollms_ollama import OllamaBinding
 
 Make = Callable[..., OllamaBinding]
@@ -246,16 +246,16 @@ def test_copies(make: Make) -> None:
 
 def test_other_packages_loggers_are_left_as_they_were(make: Make) -> None:
     """All that these packages log through is known, and no filter stays when the binding is closed."""
-    before = {name: list(logging.getLogger(name).filters) for name in _LOGGERS}
+    before = {name: list(logging.getLogger(name).filters) for name in LOGGERS}
     one, two = make(service_key=MARKER), make(service_key="another-key")
     one.chat("x")
     asyncio.run(two.achat("x"))
     own = {name for name, logger in logging.root.manager.loggerDict.items() if isinstance(logger, logging.Logger)}
-    assert {name for name in own if name.partition(".")[0] in ("httpx", "httpcore")} <= set(_LOGGERS)
+    assert {name for name in own if name.partition(".")[0] in ("httpx", "httpcore")} <= set(LOGGERS)
     assert all(len(logging.getLogger(name).filters) == len(filters) + 2 for name, filters in before.items())
     one.close()
     two.close()
-    assert {name: logging.getLogger(name).filters for name in _LOGGERS} == before
+    assert {name: logging.getLogger(name).filters for name in LOGGERS} == before
 
 
 def test_the_answers_text_is_the_users(server: Server, make: Make) -> None:

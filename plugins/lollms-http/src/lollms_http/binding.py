@@ -10,6 +10,7 @@ from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeVar, overload
 from urllib.parse import urlsplit
+from weakref import WeakMethod
 
 from lollms_core import (
     Capability,
@@ -25,7 +26,7 @@ from lollms_http.address import KEY_HEADER, Server, base_url, key_of
 from lollms_http.answer import Reader
 from lollms_http.call import Call
 from lollms_http.checks import Check
-from lollms_http.client import HttpClient
+from lollms_http.client import HttpClient, Meaning
 from lollms_http.embedding import embedded
 from lollms_http.exchange import Limits
 from lollms_http.framing import Framing
@@ -111,7 +112,7 @@ class HttpBinding(EventBinding):
         self._who = f"{binding_name} at {self._server.url}"
         if not self._server.verify:
             _log.warning("%s: the server's certificate is not checked (verify_ssl_certificate=False)", self._who)
-        self._client = HttpClient(self._server, self._who, self.framing, self._meaning)
+        self._client = HttpClient(self._server, self._who, self.framing, _weakly(self._meaning))
 
     # What the author writes -------------------------------------------------------------------------------
 
@@ -327,6 +328,17 @@ class HttpBinding(EventBinding):
         """:meth:`close` for asyncio; the connections of this event loop are closed when it returns."""
         super().close()
         await self._client.aclose()
+
+
+def _weakly(meaning: Meaning) -> Meaning:
+    """The same method, which does not hold its object: a binding that nobody closes shall go with its last name."""
+    held = WeakMethod(meaning)
+
+    def mean(error: LollmsError, model: str | None) -> LollmsError:
+        found = held()
+        return error if found is None else found(error, model)
+
+    return mean
 
 
 def _asking(what: Call | Steps[Any], read: Callable[[Any], Any] | None) -> Steps[Any]:

@@ -34,6 +34,10 @@ class Call:
     says_nothing: bool = False
     is_large: bool = False
 
+    def about(self, who: str) -> str:
+        """`who` (binding and host) and the model, for messages."""
+        return who if self.model is None else f"{who}, model {self.model!r}"
+
     def content(self) -> bytes:
         """The body's bytes, "" if there is none.
 

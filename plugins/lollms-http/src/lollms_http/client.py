@@ -24,9 +24,9 @@ from lollms_http.steps import Several, Step, Steps, Wait, Work
 if TYPE_CHECKING:
     from lollms_http.http_async import AsyncHttp
 
-__all__ = ["HttpClient", "Meaning"]
+__all__ = ["LOGGERS", "HttpClient", "Meaning"]
 
-_LOGGERS: Final = (
+LOGGERS: Final = (
     "httpx",
     *(f"httpcore.{name}" for name in ("connection", "http11", "http2", "proxy", "socks")),
 )
@@ -128,14 +128,11 @@ class HttpClient:
             reader,
             decoder_for(content_type, self._framing, streamed=call.stream),
             who=self._who,
-            about=self._about(call),
+            about=call.about(self._who),
             content_type=content_type,
             redaction=self._server.redaction,
             meaning=partial(self._meaning_of, call),
         )
-
-    def _about(self, call: Call) -> str:
-        return self._who if call.model is None else f"{self._who}, model {call.model!r}"
 
     def _meaning_of(self, call: Call, error: LollmsError) -> LollmsError:
         return self._meaning(error, call.model)
@@ -335,7 +332,7 @@ class HttpClient:
         if self._guard is None:
             with self._lock:
                 if not self._closed and self._guard is None:
-                    self._guard = LogGuard(self._server.redaction, _LOGGERS)
+                    self._guard = LogGuard(self._server.redaction, LOGGERS)
                     # For a binding that nobody closes.
                     weakref.finalize(self, self._guard.close)
         meaning = partial(self._meaning_of, call)

@@ -97,7 +97,7 @@ class Exchange:
         self.limits = limits
         self._types = accepted_types(framing, streamed=call.stream)
         self._meaning = meaning
-        self.about = who if call.model is None else f"{who}, model {call.model!r}"
+        self.about = call.about(who)
         self.url = server.url + call.path
         self._budget = RetryBudget(limits.policy, who)
         self._received = 0
