@@ -127,6 +127,10 @@ def test_what_is_sent(server: FaultServer, make: Callable[..., HttpBinding], ask
     assert wanted.items() <= asked.headers.items()
 
 
+def test_a_timeout_is_always_of_use(make: Callable[..., HttpBinding], ask: Ask) -> None:
+    assert ask(make(), "chat", "Why?", timeout=5.0, top_k=3).ignored == ("top_k",)
+
+
 def test_a_model_for_one_request(server: FaultServer, make: Callable[..., HttpBinding], ask: Ask) -> None:
     binding = make()
     ask(binding, "chat", "Why?", model="m2")

@@ -50,7 +50,7 @@ class HttpBinding(EventBinding):
     retries, ends of requests from any thread, errors with the server's words, and keys that show nowhere.
     Nothing is sent before the first call that needs the server.
 
-    Class attributes to set beside those of :class:`~lollms_core.EventBinding`:
+    Class attributes to set beside those of :class:`~lollms_core.EventBinding` (``timeout`` is in ``uses`` by itself):
 
     Attributes:
         default_host: the URL of the server where none is named, with the path that all of its paths begin with.
@@ -84,6 +84,10 @@ class HttpBinding(EventBinding):
     framing: ClassVar[Framing | None] = None
     options: ClassVar[type] = HttpOptions
     option_checks: ClassVar[Mapping[str, Check]] = MappingProxyType({})
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.uses = cls.uses | {"timeout"}  # honoured here, whatever the author declares
 
     def __init__(
         self,

@@ -66,7 +66,7 @@ class CompletionsBinding(HttpBinding):
     default_host: ClassVar[str | None] = "http://127.0.0.1:9001/v1"
     framing = ServerSentEvents()
     capabilities = frozenset({Capability.TEXT, Capability.CHAT, Capability.STREAM, Capability.ASYNC})
-    uses = frozenset({"model", "timeout"})
+    uses = frozenset({"model"})
 
     def _call(self, request: GenerationRequest) -> Call | Steps[Call]:
         body: dict[str, Any] = {"model": request.model, "messages": request.to_messages()}
