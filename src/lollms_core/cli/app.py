@@ -19,9 +19,10 @@ COMMANDS = {
     "generate": "Answer a prompt: from the argument, from standard input, or both.",
     "models": "List the models of one binding, or of all.",
     "bindings": "List the bindings that are installed or in the bindings folder.",
+    "new-binding": "Write a new binding, to install, to change and to publish.",
     "check": "Check whether a binding keeps the contract, and print a report card.",
 }
-"""Name of each command, which is also its module's and its function's, and its line in ``--help``."""
+"""Name of each command, which is also its module's and its function's (``_`` for ``-``), and its line in ``--help``."""
 
 
 class _Lollms(click.Group):
@@ -32,7 +33,8 @@ class _Lollms(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            command = getattr(importlib.import_module(f"lollms_core.cli.{cmd_name}"), cmd_name)
+            name = cmd_name.replace("-", "_")
+            command = getattr(importlib.import_module(f"lollms_core.cli.{name}"), name)
             assert isinstance(command, click.Command)
             return command
         from lollms_core.cli.external import load
