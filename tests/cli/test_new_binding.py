@@ -270,6 +270,7 @@ def test_an_interrupted_question_writes_nothing(place: Path) -> None:
         ("http", "lollms-http"),
         ("client", "another project"),
         ("event", "a class of lollms-core"),
+        ("ndjson", "a class of lollms-core"),
     ],
 )
 @pytest.mark.parametrize("local", [False, True])

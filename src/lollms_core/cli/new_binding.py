@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["new_binding"]
 
 NO_LICENCE = "none"
+_STAND_IN = "python {}    (a server to try it with; it prints how to ask)"
 DEFAULTS = {"shape": "eight-methods", "licence": "Apache-2.0"}
 
 
@@ -93,7 +94,9 @@ def new_binding(
         raise
     except OSError as exc:
         raise click.ClickException(f"{folder} can't be written: {exc.strerror or exc}") from exc
-    _tell(written, _local_steps(names, into, folder) if local else _steps(names, folder))
+    needs, stand_in = SHAPES[shape].requires, SHAPES[shape].stand_in
+    steps = _local_steps(names, into, folder, needs, stand_in) if local else _steps(names, folder, stand_in)
+    _tell(written, steps)
 
 
 def _manager(bindings_dir: str | None) -> LollmsLLMBindingManager:
@@ -141,20 +144,24 @@ def _at_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _steps(names: Names, folder: Path) -> list[str]:
+def _steps(names: Names, folder: Path, stand_in: bool) -> list[str]:
     activate = r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate"
     return [
         f"cd {shlex.quote(str(folder))} && python -m venv .venv && {activate}",
         'pip install -e ".[test]" && pytest',
-        f'lollms generate -b {names.name} "hello"',
+        _STAND_IN.format("tests/dialect.py") if stand_in else f'lollms generate -b {names.name} "hello"',
     ]
 
 
-def _local_steps(names: Names, into: str | None, folder: Path) -> list[str]:
+def _local_steps(names: Names, into: str | None, folder: Path, requires: Sequence[str], stand_in: bool) -> list[str]:
     place = "" if into is None else f" --bindings-dir {shlex.quote(into)}"
+    needs = " ".join(f'"{need}"' for need in ("lollms-core[testing]", *requires))
+    tests = folder / "tests"
+    ask = f'lollms generate -b {names.name} "hello"{place}'
     return [
-        f'lollms generate -b {names.name} "hello"{place}',
-        f'pip install "lollms-core[testing]" && pytest {shlex.quote(str(folder / "tests"))}',
+        *([] if stand_in else [ask]),
+        f"pip install {needs} && pytest {shlex.quote(str(tests))}",
+        *([_STAND_IN.format(shlex.quote(str(tests / "dialect.py")))] if stand_in else []),
     ]
 
 

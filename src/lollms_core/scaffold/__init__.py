@@ -1,6 +1,6 @@
 """Bindings to start from: what ``lollms new-binding`` writes.
 
-``templates/distribution`` is what every distribution has, ``templates/local`` what a folder of the bindings
+``templates/distribution`` is what every distribution has, ``templates/local`` what every folder of the bindings
 directory has, and one folder for each shape holds its code and its tests. They are data, no Python of this package:
 ``<<name>>`` in them stands for a value, and ``__package__`` in a path for the package's name.
 """

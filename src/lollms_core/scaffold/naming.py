@@ -21,6 +21,7 @@ _RESERVED = {
     "core": "lollms-core is the core itself",
     "event": "EventBinding is a class of lollms-core",
     "http": "lollms-http is what bindings over HTTP are built on",
+    "ndjson": "NdjsonDialect is a class of lollms-core",
 }
 
 

@@ -27,17 +27,25 @@ class Shape:
         summary: what a binding of this shape is, in a few words for those who choose.
         model: what the one that is written answers with, for its README.
         requires: distributions that it needs beside lollms-core.
+        stand_in: whether it answers only with a server, for which its ``tests/dialect.py`` stands in.
     """
 
     summary: str
     model: str
     requires: tuple[str, ...] = ()
+    stand_in: bool = False
 
 
 SHAPES: Mapping[str, Shape] = {
     "eight-methods": Shape("the eight methods of the contract, nothing else", "The words of the prompt, in any order"),
     "in-process": Shape(
         "a model in the process: one generator of events, typed options", "A Markov chain over letters"
+    ),
+    "http": Shape(
+        "a server: what is sent to it and what its records mean",
+        "The models of a server over HTTP",
+        requires=("lollms-http>=0.1,<1",),
+        stand_in=True,
     ),
 }
 """The shapes, by the names that users give."""
@@ -75,8 +83,11 @@ def distribution_files(
 def folder_files(names: Names, shape: str) -> dict[str, str]:
     """The files of a folder in the bindings directory; as for :func:`distribution_files`."""
     package = "src/__package__/"
-    modules = {path.removeprefix(package): text for path, text in tree(shape).items() if path.startswith(package)}
-    templates = {**modules, **tree("local")}
+    of_shape = tree(shape)
+    templates = {path.removeprefix(package): text for path, text in of_shape.items() if path.startswith(package)}
+    templates |= tree("local")
+    if SHAPES[shape].stand_in:
+        templates |= {"tests/dialect.py": of_shape["tests/dialect.py"], **tree("local-http")}
     return {path: render(text, _values(names, shape)) for path, text in sorted(templates.items())}
 
 
@@ -88,6 +99,8 @@ def _values(names: Names, shape: str) -> dict[str, str]:
         "package": names.package,
         "class": names.binding_class,
         "options": f"{names.stem}Options",
+        "dialect": f"{names.stem}Dialect",
+        "variable": names.name.upper(),
         "summary": model,
         "summary_inside": model[0].lower() + model[1:],
     }
