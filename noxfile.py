@@ -223,8 +223,10 @@ def packaging(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory(prefix="lollms-packaging-") as name:
         away = Path(name)
         wheels, from_tree = build_archives(session, away / "dist")
-        (core,) = (str(wheel) for wheel in wheels if wheel.name.startswith("lollms_core-"))
+        wheel_of = {wheel.name.partition("-")[0]: str(wheel) for wheel in wheels}
+        core = wheel_of["lollms_core"]
         core_alone = new_environment(session, away / "core-alone", core)
+        author = new_environment(session, away / "author", f"{core}[testing]", wheel_of["lollms_http"])
         later = build_example(session, away / "example")
         with_example = new_environment(session, away / "with-example", core)
         complete = new_environment(session, away / "complete", native, *map(str, wheels), *group("test"))
@@ -241,6 +243,7 @@ def packaging(session: nox.Session) -> None:
             "LOLLMS_PACKAGING": str(away / "dist"),
             "LOLLMS_PACKAGING_FROM_TREE": str(from_tree),
             "LOLLMS_PACKAGING_CORE_ALONE": str(core_alone),
+            "LOLLMS_PACKAGING_AUTHOR": str(author),
             "LOLLMS_PACKAGING_EXAMPLE": str(away / "example"),
             "LOLLMS_PACKAGING_EXAMPLE_LATER": str(later),
             "LOLLMS_PACKAGING_WITH_EXAMPLE": str(with_example),

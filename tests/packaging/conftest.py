@@ -21,6 +21,8 @@ class Scene:
     """The same wheels, made from the checkout."""
     core_alone: Path
     """The programs of an environment that has nothing but core's wheel."""
+    author: Path
+    """The programs of an environment to write bindings in: core's wheel with its kit, and lollms-http's."""
     checkout: Path
     """The repository, which no test may import from."""
     example: Path
@@ -43,6 +45,6 @@ class Scene:
 
 @pytest.fixture(scope="session")
 def scene() -> Scene:
-    parts = ("FROM_TREE", "CORE_ALONE", "CHECKOUT", "EXAMPLE", "EXAMPLE_LATER", "WITH_EXAMPLE")
+    parts = ("FROM_TREE", "CORE_ALONE", "AUTHOR", "CHECKOUT", "EXAMPLE", "EXAMPLE_LATER", "WITH_EXAMPLE")
     names = ("LOLLMS_PACKAGING", *(f"LOLLMS_PACKAGING_{part}" for part in parts))
     return Scene(*(Path(os.environ[name]) for name in names))
