@@ -231,6 +231,7 @@ def test_what_is_missing_is_asked_at_a_terminal(place: Path) -> None:
     result = CliRunner().invoke(command, ["new-binding", "acme"], input="triangle\nin-process\nBSD-3-Clause\n")
     assert result.exit_code == 0
     assert "'triangle' is not one of" in result.stderr
+    assert all(shape.summary in result.stderr for shape in SHAPES.values())
     assert "Licence" in result.stderr
     assert "Licence (" not in result.stdout
     assert project(place / "lollms-acme")["license"] == "BSD-3-Clause"
@@ -359,10 +360,7 @@ def test_misuse_is_one_line(lollms: Lollms, place: Path, arguments: list[str], s
 # A folder of the bindings directory ---------------------------------------------------------------------
 
 
-LOCAL_SHAPES = ["eight-methods", "in-process"]
-
-
-@pytest.mark.parametrize("shape", LOCAL_SHAPES)
+@pytest.mark.parametrize("shape", [name for name, shape in SHAPES.items() if not shape.stand_in])
 def test_a_folder_is_found_at_once(lollms: Lollms, place: Path, tmp_path: Path, shape: str) -> None:
     """By the name alone, in the directory beside the configuration, which nobody had to make."""
     result = lollms("new-binding", "acme", "--local", "--shape", shape)
@@ -375,6 +373,17 @@ def test_a_folder_is_found_at_once(lollms: Lollms, place: Path, tmp_path: Path, 
     assert answer.exit_code == 0
     assert answer.stdout.strip()
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_what_needs_a_server_comes_with_one(lollms: Lollms, place: Path, local: bool) -> None:
+    """The kit's dialect of it is a program that stands in for the server, which the next steps name."""
+    options = ("--local", "--into", str(place)) if local else ("--licence", "MIT")
+    result = lollms("new-binding", "acme", "--shape", "http", *options)
+    server = place / ("acme" if local else "lollms-acme") / "tests/dialect.py"
+    assert server.is_file()
+    assert f"  python {server if local else 'tests/dialect.py'} " in result.stdout
+    assert ("lollms-http" in result.stdout) == local
 
 
 def test_a_folder_in_another_directory(lollms: Lollms, place: Path) -> None:

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.parser import HeaderParser
+from email.utils import getaddresses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,8 @@ def test_lint_and_formatting(written: Written) -> None:
 
 
 def test_types(written: Written) -> None:
-    assert "Success" in written.run("mypy")
+    # What it learns of core and of pytest serves the next one too.
+    assert "Success" in written.run("mypy", "--cache-dir", written.programs.parent / "mypy-cache")
 
 
 def test_it_generates(written: Written, answering: str) -> None:
@@ -103,18 +105,24 @@ def test_its_name_is_taken_now(written: Written, tmp_path: Path) -> None:
     assert "is installed" in done.stderr
 
 
-def test_its_wheel(written: Written, tmp_path: Path) -> None:
-    """What would be published: the package alone, typed, with the licence in its metadata and its text."""
-    written.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ".")
+def test_a_wheel_of_it(scene: Scene, tmp_path: Path) -> None:
+    """What would be published: the package alone, typed, with its author, its licence and the licence's text."""
+    author = ("--author", 'Ada "the first" Öst, Countess', "--email", "ada@example.org")
+    command = ("new-binding", "published", "--shape", "in-process", "--licence", "MIT", *author)
+    run(scene.author / "lollms", *command, cwd=tmp_path)
+    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, "./lollms-published")
+    run(scene.author / "python", *build, cwd=tmp_path)
     (path,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(path) as wheel:
         names = wheel.namelist()
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         fields = HeaderParser().parsestr(wheel.read(metadata).decode())
-    assert {name.partition("/")[0] for name in names} == {f"lollms_{written.name}", metadata.partition("/")[0]}
-    assert f"lollms_{written.name}/py.typed" in names
+    assert {name.partition("/")[0] for name in names} == {"lollms_published", metadata.partition("/")[0]}
+    assert "lollms_published/py.typed" in names
     assert fields["License-Expression"] == "MIT"
     assert fields.get_all("License-File") == ["LICENSE"]
+    ((shown, address),) = getaddresses([fields["Author-email"]])
+    assert (shown, address) == (author[1], author[3])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

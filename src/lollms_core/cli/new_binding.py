@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,11 +82,11 @@ def new_binding(
     check_free(folder)
     author, email = _author(author, email)
 
-    shape = shape or _asked("shape", SHAPES)
+    shape = shape or _asked("shape", {name: shape.summary for name, shape in SHAPES.items()})
     if local:
         files = folder_files(names, shape)
     else:
-        licence = licence or _asked("licence", [*LICENCES, NO_LICENCE])
+        licence = licence or _asked("licence", dict.fromkeys((*LICENCES, NO_LICENCE), ""))
         files = distribution_files(names, shape, None if licence == NO_LICENCE else licence, author, email)
     try:
         written = write_tree(folder, files)
@@ -129,10 +129,13 @@ def _author(author: str | None, email: str | None) -> tuple[str | None, str | No
     return author, email
 
 
-def _asked(what: str, choices: Sequence[str]) -> str:
-    """What the user chooses at a terminal; elsewhere the default, which is said."""
+def _asked(what: str, choices: Mapping[str, str]) -> str:
+    """What the user chooses at a terminal, from names and what each is; elsewhere the default, which is said."""
     default = DEFAULTS[what]
     if _at_terminal():
+        for name, meaning in choices.items():
+            if meaning:
+                click.echo(f"  {name:15}{meaning}", err=True)
         choice: str = click.prompt(what.capitalize(), type=click.Choice(list(choices)), default=default, err=True)
         return choice
     others = ", ".join(choice for choice in choices if choice != default)
