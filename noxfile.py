@@ -172,9 +172,12 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Writes the tables of docs/features.md from what the bindings declare."""
-    install_checkout(session)
+    """Writes the tables of docs/features.md from what the bindings declare, and builds the site into site/."""
+    install_checkout(session, *group("docs"))
     session.run("python", "tests/helpers/features_page.py", "docs/features.md")
+    shutil.rmtree(ROOT / "site", ignore_errors=True)
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--quiet", "docs", "site", *session.posargs)
+    session.log(f"the site: {ROOT / 'site' / 'index.html'}")
 
 
 def build_archives(session: nox.Session, folder: Path) -> tuple[list[Path], Path]:
@@ -237,7 +240,13 @@ def packaging(session: nox.Session) -> None:
         for item in ("tests", "docs", *(f"plugins/{plugin.name}/tests" for plugin in PLUGINS)):
             if (ROOT / item).is_dir():
                 shutil.copytree(ROOT / item, suite / item, ignore=shutil.ignore_patterns("__pycache__"))
-        for item in ("pyproject.toml", "README.md"):
+        # The noxfile and the READMEs, because tests/docs looks at them.
+        for item in (
+            "pyproject.toml",
+            "README.md",
+            "noxfile.py",
+            *(f"plugins/{one.name}/README.md" for one in PLUGINS),
+        ):
             shutil.copy(ROOT / item, suite / item)
         environment = {
             "LOLLMS_PACKAGING": str(away / "dist"),

@@ -1,0 +1,47 @@
+"""What holds for the pages as a whole."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from doc_pages import ROOT, blocks_of, pages
+
+import lollms_core
+
+MOST_NOT_RUN = 6
+"""How many blocks may have a reason not to be run. Think twice before you raise it."""
+
+DOCUMENTED = ("lollms_core.framing", "lollms_core.retry", "lollms_core.responses", "lollms_core.failures")
+
+
+def test_few_blocks_are_not_run(tell: list[str]) -> None:
+    """Each of them says why; the report counts them."""
+    blocks = [block for page in pages() for block in blocks_of(page)]
+    not_run = [block for block in blocks if block.not_run is not None]
+    tell.append(f"{len(blocks)} code blocks, {len(not_run)} of them not run:")
+    tell += [f"  {block}: {block.not_run}" for block in not_run]
+    assert [str(block) for block in not_run if not block.not_run] == []
+    assert len(not_run) <= MOST_NOT_RUN
+
+
+def reference() -> set[str]:
+    """The names that the reference pages document."""
+    directive = re.compile(r"^ *\.\. (?:auto\w+|data|function):: ([\w.]+)", re.MULTILINE)
+    return {name for page in ROOT.glob("docs/reference/*.md") for name in directive.findall(page.read_text("utf-8"))}
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """And every one of lollms_core.testing; of modules that are documented whole, autodoc takes all."""
+    last = {name.rpartition(".")[2] for name in reference()}
+    testing = importlib.import_module("lollms_core.testing")
+    assert {*lollms_core.__all__, *testing.__all__} - last == {"__version__"}
+    assert set(DOCUMENTED) <= reference()
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_block_is_indented(page: Path) -> None:
+    """An indented block has no language, so nothing could be said about it."""
+    assert [str(block) for block in blocks_of(page) if not block.language] == []
