@@ -11,7 +11,8 @@ import sys
 import sysconfig
 import tomllib
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from doctest import ELLIPSIS, OutputChecker
 from importlib.metadata import files
 from pathlib import Path
@@ -130,7 +131,7 @@ class PageRun:
         else:
             _parse(block)
         if block.expected is not None and block.not_run is None:
-            assert OutputChecker().check_output(block.expected, printed, ELLIPSIS), (
+            assert OutputChecker().check_output(block.expected, printed.rstrip() + "\n", ELLIPSIS), (
                 f"{block} prints\n{printed}\nand the page says\n{block.expected}"
             )
 
@@ -161,7 +162,7 @@ class PageRun:
         return str(reply["printed"])
 
     def _started(self) -> subprocess.Popen[str]:
-        with self._errors.open("wb") as errors:
+        with self._errors.open("wb") as errors, _one_core():
             return subprocess.Popen(
                 [self._python, "-W", "error", doc_worker.__file__],
                 stdin=subprocess.PIPE,
@@ -206,17 +207,18 @@ class PageRun:
         return ""
 
     def _run_program(self, command: Sequence[str], block: Block) -> str:
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=_SECONDS,
-            check=False,
-        )
+        with _one_core():
+            done = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                timeout=_SECONDS,
+                check=False,
+            )
         assert done.returncode == 0, f"{block}: {command[-1]} ends with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -243,6 +245,24 @@ class PageRun:
             script.write_text(f"#!/bin/sh\nexec '{self._python}' -m {module} \"$@\"\n", "utf-8")
             script.chmod(0o755)
         self.environment["PATH"] = os.pathsep.join([str(scripts), self.environment["PATH"]])
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """What is started here gets one core.
+
+    llama.cpp takes a thread for each, and its threads wait for each other by spinning: beside other tests, two are ten
+    times slower than one.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(cores)[os.getpid() % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def _parse(block: Block) -> None:
