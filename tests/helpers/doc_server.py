@@ -84,7 +84,7 @@ def _ollama(server: FaultServer) -> None:
     facts = {**verbose, "model_info": brief}
     server.on("/api/chat", lambda asked: _ollama_answer(dialect, asked.json))
     server.on("/api/generate", lambda asked: _ollama_answer(dialect, asked.json))
-    server.on("/api/show", lambda asked: _whole(verbose if asked.json.get("verbose") else facts))
+    server.on("/api/show", lambda asked: _ollama_facts(asked.json, verbose if asked.json.get("verbose") else facts))
     server.on("/api/tags", _whole({"models": listed}))
     server.on("/api/ps", _whole({"models": loaded}))
     server.on("/api/version", _whole({"version": "0.20.0"}))
@@ -93,6 +93,13 @@ def _ollama(server: FaultServer) -> None:
     layer = {"status": "pulling aabbccdd", "digest": "sha256:aabbccdd", "total": 1000}
     pulled = [{"status": "pulling manifest"}, layer, {**layer, "completed": 1000}, {"status": "success"}]
     server.on("/api/pull", (dialect.stream(*map(dialect.record, pulled)).data,))
+
+
+def _ollama_facts(body: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterable[Step]:
+    name = body["model"]
+    if name not in MODELS and f"{name}:latest" not in MODELS:
+        return (response({"error": f"model '{name}' not found"}, "404 Not Found"),)
+    return _whole(facts)
 
 
 def _ollama_answer(dialect: OllamaDialect, body: Mapping[str, Any]) -> Iterable[Step]:
