@@ -172,9 +172,10 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Writes the tables of docs/features.md from what the bindings declare, and builds the site into site/."""
+    """Writes the tables of docs/ from what bindings and kit declare, and builds the site into site/."""
     install_checkout(session, *group("docs"))
     session.run("python", "tests/helpers/features_page.py", "docs/features.md")
+    session.run("python", "tests/helpers/checks_page.py", "docs/conformance.md")
     shutil.rmtree(ROOT / "site", ignore_errors=True)
     session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--quiet", "docs", "site", *session.posargs)
     session.log(f"the site: {ROOT / 'site' / 'index.html'}")

@@ -48,8 +48,7 @@ def environment(home: Path, server: str) -> dict[str, str]:
         "PATH": os.pathsep.join([sysconfig.get_path("scripts"), kept.get("PATH", "")]),
         "OLLAMA_HOST": server,
         "OPENAI_BASE_URL": f"{server}/v1",
-        # What asks for another host meets the tests' server as its proxy, which refuses: nothing leaves the machine.
-        "HTTP_PROXY": server,
+        # What asks for a service meets the tests' server as its proxy, which refuses: nothing leaves the machine.
         "HTTPS_PROXY": server,
         "NO_PROXY": "127.0.0.1,localhost",
         "NO_COLOR": "1",

@@ -47,15 +47,15 @@ def tables() -> str:
     assert not rest, f"the page has no column for {rest}"
     columns = _COLUMNS.values()
     able = ([f"`{name}`", *(_mark(one in cls.capabilities) for one in columns)] for name, cls in bindings.items())
-    capabilities = _table(["binding", *_COLUMNS], able)
-    parameters = _table(
+    capabilities = table(["binding", *_COLUMNS], able)
+    parameters = table(
         ["parameter", *(f"`{name}`" for name in bindings)],
         (
             [f"`{parameter}`", *(_mark(parameter in cls.uses) for cls in bindings.values())]
             for parameter in sorted(PARAMETERS)
         ),
     )
-    care = _table(
+    care = table(
         ["binding", *(f"`{method}`" for method in CARE)],
         (
             [f"`{name}`", *(_mark(_can(cls, method)) for method in CARE)]
@@ -69,11 +69,16 @@ def tables() -> str:
 
 def page(text: str) -> str:
     """`text` with its generated part made anew."""
-    before, begin, rest = text.partition(BEGIN)
+    return with_part(text, BEGIN, tables())
+
+
+def with_part(text: str, begin: str, part: str) -> str:
+    """`text` with `part` in the place of what stands between `begin` and :data:`END`."""
+    before, found, rest = text.partition(begin)
     _, end, after = rest.partition(END)
-    assert begin, "the page has lost the mark where its tables begin"
+    assert found, "the page has lost the mark where its tables begin"
     assert end, "the page has lost the mark where its tables end"
-    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+    return f"{before}{begin}\n\n{part}\n\n{END}{after}"
 
 
 def _can(cls: type[LollmsLLMBinding], method: str) -> bool:
@@ -86,7 +91,8 @@ def _mark(there: bool) -> str:
     return "yes" if there else "–"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
