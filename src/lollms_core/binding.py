@@ -281,12 +281,12 @@ class LollmsLLMBinding(ModelCare, ABC):
 
     @staticmethod
     def split_discussion(text: str, *args: str, **keywords: str) -> list[Message]:
-        """See :func:`lollms_core.messages.split_discussion`."""
+        """See :func:`lollms_core.split_discussion`."""
         return discussions.split_discussion(text, *args, **keywords)
 
     @staticmethod
     def join_discussion(messages: Iterable[Mapping[str, Any]]) -> str:
-        """See :func:`lollms_core.messages.join_discussion`."""
+        """See :func:`lollms_core.join_discussion`."""
         return discussions.join_discussion(messages)
 
     @classmethod

@@ -37,7 +37,7 @@ class ResponseFormat:
     @classmethod
     def of(cls, source: Any) -> Self:
         """From a JSON schema, OpenAI's ``{"type": "json_schema", ...}`` or ``{"type": "json_object"}``, a dataclass,
-        a TypedDict, a pydantic model, or another type that :func:`~lollms_core.json_schema.schema_of` knows.
+        a TypedDict, a pydantic model, or another type that a JSON schema can be made of.
 
         Raises:
             TypeError: it is none of these.
