@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sphinx.application import Sphinx
+
 from lollms_core import __version__
 
 project = "lollms-core"
@@ -35,6 +39,8 @@ napoleon_use_rtype = False
 viewcode_line_numbers = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"lollms-core {version}"
 html_copy_source = False
 html_show_sphinx = False
@@ -44,3 +50,13 @@ html_theme_options = {
     "light_css_variables": {"font-stack--monospace": "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"},
     "navigation_with_keys": True,
 }
+
+
+def setup(app: Sphinx) -> None:
+    """Signatures of dataclasses as Python: one with ``<factory>`` in it cannot be parsed, and breaks at every comma."""
+
+    def readable(*about: Any) -> tuple[str, str | None] | None:
+        *_, signature, returned = about
+        return (signature.replace("<factory>", "..."), returned) if signature else None
+
+    app.connect("autodoc-process-signature", readable)

@@ -219,5 +219,5 @@ class Completion:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """All that this answer adds to the conversation: the rounds of ``run_tools``, then :attr:`message`."""
+        """All that this answer adds to the conversation, the rounds of ``run_tools``, then :attr:`message`."""
         return [*self.earlier, self.message]

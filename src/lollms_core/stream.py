@@ -23,7 +23,7 @@ class _Base:
 
     @property
     def completion(self) -> Completion:
-        """The result: partial while the stream runs or if it was left, whole afterwards.
+        """The result, partial while the stream runs or if it was left, whole afterwards.
 
         Its ``finish_reason`` is None until the generation has ended.
         """

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from doc_pages import ROOT, blocks_of, pages
+from markdown_it import MarkdownIt
 
 import lollms_core
 
-MOST_NOT_RUN = 6
+MOST_NOT_RUN = 3
 """How many blocks may have a reason not to be run. Think twice before you raise it."""
 
 DOCUMENTED = ("lollms_core.framing", "lollms_core.retry", "lollms_core.responses", "lollms_core.failures")
@@ -45,3 +46,12 @@ def test_the_reference_has_every_public_name() -> None:
 def test_no_block_is_indented(page: Path) -> None:
     """An indented block has no language, so nothing could be said about it."""
     assert [str(block) for block in blocks_of(page) if not block.language] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    """Also where the site's tool does not look: a README is read elsewhere, too."""
+    tokens = [child for token in MarkdownIt().parse(page.read_text("utf-8")) for child in token.children or ()]
+    targets = {str(token.attrGet("href")).partition("#")[0] for token in tokens if token.type == "link_open"}
+    files = {target for target in targets if target and "://" not in target}
+    assert [target for target in sorted(files) if not (page.parent / target).is_file()] == []

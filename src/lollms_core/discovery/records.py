@@ -51,7 +51,7 @@ class BindingRecord:
 
     @property
     def origin(self) -> str:
-        """Who supplies it, for messages: ``distribution lollms-ollama 0.1.0`` or ``folder /.../my_custom``."""
+        """Who supplies it, as messages say it (``distribution lollms-ollama 0.1.0`` or ``folder /.../my_custom``)."""
         return (
             f"folder {printable(self.path or '')}"
             if self.source == "directory"
