@@ -242,12 +242,8 @@ def packaging(session: nox.Session) -> None:
             if (ROOT / item).is_dir():
                 shutil.copytree(ROOT / item, suite / item, ignore=shutil.ignore_patterns("__pycache__"))
         # The noxfile and the READMEs, because tests/docs looks at them.
-        for item in (
-            "pyproject.toml",
-            "README.md",
-            "noxfile.py",
-            *(f"plugins/{one.name}/README.md" for one in PLUGINS),
-        ):
+        readmes = ("README.md", *(f"plugins/{plugin.name}/README.md" for plugin in PLUGINS))
+        for item in ("pyproject.toml", "noxfile.py", *readmes):
             shutil.copy(ROOT / item, suite / item)
         environment = {
             "LOLLMS_PACKAGING": str(away / "dist"),

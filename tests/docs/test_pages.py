@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def test_no_block_is_indented(page: Path) -> None:
     assert [str(block) for block in blocks_of(page) if not block.language] == []
 
 
+@pytest.mark.skipif("LOLLMS_PACKAGING" in os.environ, reason="beside the wheels only some of the files are there")
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     """Also where the site's tool does not look: a README is read elsewhere, too."""

@@ -130,7 +130,7 @@ class PageRun:
         else:
             _parse(block)
         if block.expected is not None and block.not_run is None:
-            assert OutputChecker().check_output(block.expected, printed.rstrip() + "\n", ELLIPSIS), (
+            assert OutputChecker().check_output(_seen(block.expected), _seen(printed), ELLIPSIS), (
                 f"{block} prints\n{printed}\nand the page says\n{block.expected}"
             )
 
@@ -244,6 +244,11 @@ class PageRun:
             script.write_text(f"#!/bin/sh\nexec '{self._python}' -m {module} \"$@\"\n", "utf-8")
             script.chmod(0o755)
         self.environment["PATH"] = os.pathsep.join([str(scripts), self.environment["PATH"]])
+
+
+def _seen(text: str) -> str:
+    """A text as a reader sees it: without spaces at the ends of lines, and empty lines at its end."""
+    return "\n".join(line.rstrip() for line in text.rstrip().splitlines()) + "\n"
 
 
 @contextmanager
