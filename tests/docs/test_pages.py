@@ -11,12 +11,17 @@ import pytest
 from doc_pages import ROOT, blocks_of, pages
 from markdown_it import MarkdownIt
 
-import lollms_core
-
 MOST_NOT_RUN = 3
 """How many blocks may have a reason not to be run. Think twice before you raise it."""
 
-DOCUMENTED = ("lollms_core.framing", "lollms_core.retry", "lollms_core.responses", "lollms_core.failures")
+NAMED = ("lollms_core", "lollms_core.hookspecs", "lollms_core.testing", "lollms_core.testing.conformance")
+"""Modules whose public names each have a directive."""
+
+WHOLE = ("lollms_core.framing", "lollms_core.retry", "lollms_core.responses", "lollms_core.failures")
+"""Modules that are documented whole."""
+
+BINDINGS = ("lollms_llamacpp.LlamaCppBinding", "lollms_ollama.OllamaBinding", "lollms_openai.OpenAIBinding")
+"""Classes that are documented with their options."""
 
 
 def test_few_blocks_are_not_run(tell: list[str]) -> None:
@@ -35,12 +40,18 @@ def reference() -> set[str]:
     return {name for page in ROOT.glob("docs/reference/*.md") for name in directive.findall(page.read_text("utf-8"))}
 
 
-def test_the_reference_has_every_public_name() -> None:
-    """And every one of lollms_core.testing; of modules that are documented whole, autodoc takes all."""
+@pytest.mark.parametrize("module", NAMED)
+def test_the_reference_has_every_public_name(module: str) -> None:
     last = {name.rpartition(".")[2] for name in reference()}
-    testing = importlib.import_module("lollms_core.testing")
-    assert {*lollms_core.__all__, *testing.__all__} - last == {"__version__"}
-    assert set(DOCUMENTED) <= reference()
+    assert set(importlib.import_module(module).__all__) - last <= {"__version__", "hookspec"}
+
+
+def test_the_reference_has_modules_and_bindings() -> None:
+    assert {*WHOLE, *BINDINGS} <= reference()
+    for name in BINDINGS:
+        package, _, attribute = name.rpartition(".")
+        options = getattr(importlib.import_module(package), attribute).options
+        assert f"{options.__module__}.{options.__name__}" in reference()
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
