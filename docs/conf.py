@@ -20,7 +20,7 @@ templates_path: list[str] = []
 # A reference to a name of ours that does not exist is an error. Others' names are not looked up: that would take their
 # inventories from the internet.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!lollms_).*"), ("py:.*", r"lollms_.*\._\w+")]
+nitpick_ignore_regex = [("py:.*", r"(?!lollms_).*"), ("py:.*", r"lollms_.*\.(_\w+|T)")]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

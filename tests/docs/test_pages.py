@@ -14,7 +14,13 @@ from markdown_it import MarkdownIt
 MOST_NOT_RUN = 3
 """How many blocks may have a reason not to be run. Think twice before you raise it."""
 
-NAMED = ("lollms_core", "lollms_core.hookspecs", "lollms_core.testing", "lollms_core.testing.conformance")
+NAMED = (
+    "lollms_core",
+    "lollms_core.hookspecs",
+    "lollms_core.testing",
+    "lollms_core.testing.conformance",
+    "lollms_http",
+)
 """Modules whose public names each have a directive."""
 
 WHOLE = ("lollms_core.framing", "lollms_core.retry", "lollms_core.responses", "lollms_core.failures")

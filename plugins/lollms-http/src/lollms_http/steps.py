@@ -2,7 +2,7 @@
 
 Each is a generator. It yields a :class:`Call` and gets the parsed answer, or yields a :class:`Work` (something
 that takes the CPU a while) or :class:`Several` calls and gets the results; what goes wrong is raised at the ``yield``.
-:class:`~lollms_http.client.HttpClient` runs them with its blocking transport or, unchanged, with its asyncio one; there
+``lollms_http.client.HttpClient`` runs them with its blocking transport or, unchanged, with its asyncio one; there
 one may also :class:`Wait`.
 """
 
