@@ -22,7 +22,7 @@ from typing import IO, Final, Self
 import doc_worker
 import yaml
 from doc_pages import Block
-from doc_shell import Line, check, lines_of
+from doc_shell import Line, check, check_requirement, lines_of
 
 __all__ = ["PageRun", "environment"]
 
@@ -222,12 +222,19 @@ class PageRun:
         return done.stdout
 
     def _install(self, arguments: Sequence[str], block: Block) -> None:
-        """Really, into an environment of the page's own that has what the tests' environment has."""
+        """Really, into an environment of the page's own that has what the tests' environment has.
+
+        Without what it requires, which is looked at here: an author's own tools need not be there.
+        """
+        project = tomllib.loads((self.folder / "pyproject.toml").read_text("utf-8"))["project"]
+        for requirements in (project["dependencies"], *project.get("optional-dependencies", {}).values()):
+            for requirement in requirements:
+                check_requirement(requirement, self._made)
         self._stop()
         if self._python == sys.executable:
             self._make_environment()
         pip = [sys.executable, "-m", "pip", "--python", self._python, "install", "--quiet", "--no-index"]
-        self._run_program([*pip, "--no-build-isolation", *arguments], block)
+        self._run_program([*pip, "--no-deps", "--no-build-isolation", *arguments], block)
 
     def _make_environment(self) -> None:
         folder = self._start.parent / "environment"

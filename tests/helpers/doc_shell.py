@@ -14,12 +14,12 @@ from typing import Final
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-__all__ = ["Line", "check", "lines_of"]
+__all__ = ["Line", "check", "check_requirement", "lines_of", "sessions_of"]
 
 _RUN: Final = frozenset({"lollms", "pytest", "cat", "echo", "mkdir", "ls"})
 """Programs that are run as they stand."""
 
-_FOREIGN: Final = frozenset({"nox", "build", "pip"})
+_FOREIGN: Final = frozenset({"nox", "build", "pip", "mypy", "ruff"})
 """What readers are told to install and the tests' environment need not have."""
 
 _OPERATORS: Final = frozenset({"&&", "||", "|", ";"})
@@ -149,10 +149,15 @@ def _check_pip(arguments: Sequence[str], made: Sequence[str]) -> None:
         raise ValueError(f"pip {command} without a name")
     for name in names:
         if not _is_path(name):
-            _check_requirement(name, made)
+            check_requirement(name, made)
 
 
-def _check_requirement(text: str, made: Sequence[str]) -> None:
+def check_requirement(text: str, made: Sequence[str]) -> None:
+    """Whether a requirement is one that can be met.
+
+    Raises:
+        ValueError: it is not, in words.
+    """
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
