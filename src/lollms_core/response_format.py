@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from lollms_core import peer_json
 from lollms_core.errors import CapabilityNotSupported, InvalidOutput
 from lollms_core.json_schema import check_json, is_pydantic, schema_of, value_of
 
@@ -80,8 +80,8 @@ class ResponseFormat:
             InvalidOutput: it is no JSON, or violates the schema.
         """
         try:
-            data = json.loads(text, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
+            data = peer_json.loads(text, parse_constant=_no_constant)
+        except ValueError as error:
             raise self._invalid(text, f"it is no JSON: {error}" if text.strip() else "it is empty") from None
         try:
             if self.type is not None:

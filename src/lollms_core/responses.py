@@ -6,11 +6,11 @@ taken out of them, because some servers repeat the key that they refuse.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
+from lollms_core import peer_json
 from lollms_core.errors import (
     AuthenticationError,
     BackendError,
@@ -114,8 +114,8 @@ def server_words(content_type: str, body: bytes, secrets: Secrets = ()) -> tuple
     redaction = _redaction(secrets)
     text = body.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = peer_json.loads(text)
+    except ValueError:
         if "html" in content_type.lower() or text.lstrip()[:1] == "<":
             return "a web page", ""
         return _one_line(redaction.text(text)), ""

@@ -7,13 +7,13 @@ Sphinx are read for the descriptions of its parameters.
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from lollms_core import peer_json
 from lollms_core.errors import close_names
 from lollms_core.json_schema import check_json, schema_of, value_of
 
@@ -112,8 +112,8 @@ class Tool:
         if self.function is None:
             raise TypeError(f"the tool {self.name!r} has no function to call")
         try:
-            given = json.loads(arguments or "{}")
-        except (ValueError, RecursionError) as error:
+            given = peer_json.loads(arguments or "{}")
+        except ValueError as error:
             raise ValueError(f"the arguments are no JSON: {error}") from None
         if not isinstance(given, dict):
             raise ValueError(f"the arguments must be a JSON object, not {arguments:.60}")  # noqa: TRY004

@@ -22,6 +22,5 @@ class TestOllama(HttpConformance):
     every_byte = bool(os.environ.get("LOLLMS_FAULTS"))
 
     @pytest.fixture
-    def factory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Factory:
-        monkeypatch.setenv("NO_PROXY", "*")
+    def factory(self, tmp_path: Path) -> Factory:
         return partial(OllamaBinding, cache_folder=tmp_path)

@@ -22,5 +22,4 @@ class TestOpenAI(HttpConformance):
     def factory(self, monkeypatch: pytest.MonkeyPatch) -> Factory:
         for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID", "CUSTOM_HEADERS"):
             monkeypatch.delenv(f"OPENAI_{name}", raising=False)
-        monkeypatch.setenv("NO_PROXY", "*")
         return OpenAIBinding

@@ -17,6 +17,7 @@ from lollms_core import (
     StreamInterrupted,
     TextDelta,
     Usage,
+    peer_json,
 )
 from lollms_core.redaction import Redaction
 from lollms_core.responses import error_of_message
@@ -225,8 +226,8 @@ def _check_text(text: object) -> None:
 def _json(text: str | bytes) -> Any:
     """The JSON value in `text`, None if there is none."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return peer_json.loads(text)
+    except ValueError:
         return None
 
 
@@ -237,8 +238,8 @@ def parse(text: str | bytes, who: str, content_type: str = "", redaction: Redact
         ProtocolError: there is none; the text names the content type and quotes the beginning.
     """
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return peer_json.loads(text)
+    except ValueError:
         kind = f" ({content_type})" if content_type else ""
         shown = quoted(text, redaction)
     raise ProtocolError(f"{who} sent something that is not JSON{kind}: {shown}")

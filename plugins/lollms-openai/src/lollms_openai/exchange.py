@@ -7,14 +7,13 @@ what came of it, and return their result; :mod:`~lollms_openai.sync_side` and
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from lollms_core import CapabilityNotSupported, LollmsError, ModelNotFound, ProtocolError
+from lollms_core import CapabilityNotSupported, LollmsError, ModelNotFound, ProtocolError, peer_json
 from lollms_core.responses import check_content_type, error_of_response, server_words
 from lollms_core.retry import RetryBudget, RetryPolicy
 from lollms_openai.server import Server
@@ -179,8 +178,8 @@ def json_from(headers: Mapping[str, str], body: bytes, server: Server) -> Any:
     """
     check_content_type(headers, _JSON, who=server.who)
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        return peer_json.loads(body)
+    except ValueError:
         found = headers.get("content-type") or "something without a content type"
         raise ProtocolError(f"{server.who} answered with {found} that is not JSON: is it the right address?") from None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed leaves it out
 from typing import Any, Final
 
-from lollms_core import Event, ProtocolError, StreamInterrupted, TextDelta
+from lollms_core import Event, ProtocolError, StreamInterrupted, TextDelta, peer_json
 from lollms_core.framing import ServerSentEvent, SseDecoder
 from lollms_openai.answers import Records
 
@@ -62,8 +62,8 @@ class StreamReader:
         if rest is not None:
             try:
                 if rest.data != "[DONE]":
-                    json.loads(rest.data)
-            except (ValueError, RecursionError):
+                    peer_json.loads(rest.data)
+            except ValueError:
                 pass  # it was cut off
             else:
                 yield from self._sent(rest)
@@ -90,8 +90,8 @@ class StreamReader:
             yield from self._records.end()
             return
         try:
-            record = json.loads(data)
-        except (ValueError, RecursionError):
+            record = peer_json.loads(data)
+        except ValueError:
             if sent.event == "error":
                 record = {"error": data}
             else:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lollms_core import ProtocolError, ToolCall
+from lollms_core import ProtocolError, ToolCall, peer_json
 
 __all__ = ["ToolCalls"]
 
@@ -127,7 +127,7 @@ class ToolCalls:
 
 def _is_whole(text: str) -> bool:
     try:
-        json.loads(text)
-    except (ValueError, RecursionError):
+        peer_json.loads(text)
+    except ValueError:
         return False
     return True
