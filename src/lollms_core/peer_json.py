@@ -15,8 +15,9 @@ __all__ = ["MAX_DEPTH", "loads"]
 MAX_DEPTH: Final = 200
 """Levels of nesting; what backends send has less than twenty."""
 
-# Outside of strings, what opens and what closes.
-_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|([\[{])|([\]}])', re.DOTALL)
+# Outside of strings, what opens and what closes. A string without an end is taken whole: each quote in it would else
+# begin another.
+_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
 
 
 def loads(text: str | bytes, **options: Any) -> Any:
