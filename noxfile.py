@@ -257,7 +257,9 @@ def packaging(session: nox.Session) -> None:
             "PYTHONPATH": None,
         }
         with session.chdir(suite):
-            session.run(str(complete / "pytest"), *session.posargs, external=True, env=environment)
+            # What plays servers and hostile files says the same of a wheel as of the checkout, and takes long.
+            chosen = session.posargs or ("-m", "not faults")
+            session.run(str(complete / "pytest"), *chosen, external=True, env=environment)
 
 
 # ----------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
 
 __all__ = ["aiterate_inside", "derived", "inside", "is_derived", "is_inside", "iterate_inside", "wrap_own_methods"]
+
+_log = logging.getLogger(__name__)
 
 _INSIDE: ContextVar[tuple[int, ...]] = ContextVar("lollms_inside", default=())
 _MARK = "__lollms_wrapped__"
@@ -141,6 +144,8 @@ class _TextCall:
         callback = given.pop("streaming_callback", left_out.pop("streaming_callback", None))
         # What the author's signature has beside the contract, and what goes into its **kwargs, is passed on as it is.
         fields = {name: given.pop(name) for name in list(given) if name in REQUEST_FIELDS & self._signature.names}
+        if "stream" in given:
+            fields["stream"] = given["stream"]  # whether a callback is called is decided here, also for such an author
         split = bool(left_out.pop("split", False))
         keywords: dict[str, str] = {
             name: left_out.pop(name) for name in ("user_keyword", "ai_keyword") if name in left_out
@@ -345,6 +350,19 @@ def _wrap_aembed(own: _Method) -> _Method:
     return outer
 
 
+def _wrap_load_model(own: _Method) -> _Method:
+    def outer(self: LollmsLLMBinding, *args: Any, **kwargs: Any) -> Any:
+        self.last_error = None
+        loaded = own(self, *args, **kwargs)
+        if loaded is False and not self.last_error:
+            wanted = args[0] if args else next(iter(kwargs.values()), None)
+            self.last_error = f"the binding {self.binding_name!r} cannot load {wanted!r}, and does not say why"
+            _log.warning("%s", self.last_error)
+        return loaded
+
+    return outer
+
+
 _WRAPPERS: Mapping[str, Callable[[_Method], _Method]] = {
     "generate_text": _wrap_generate_text,
     "agenerate_text": _wrap_agenerate_text,
@@ -355,4 +373,5 @@ _WRAPPERS: Mapping[str, Callable[[_Method], _Method]] = {
     "astream": _wrap_astream,
     "embed": _wrap_embed,
     "aembed": _wrap_aembed,
+    "load_model": _wrap_load_model,
 }

@@ -539,6 +539,8 @@ class FailsWithoutAWord(Evented):
     def load_model(self, model_name: str) -> bool:
         return model_name == MODEL
 
+    load_model.__lollms_wrapped__ = True  # type: ignore[attr-defined]
+
 
 # Many at once, and ends ------------------------------------------------------------------------------
 
