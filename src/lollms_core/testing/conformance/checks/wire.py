@@ -112,7 +112,8 @@ def redirects(subject: Subject) -> None:
             away = response(dialect.refusal("moved"), f"{status} Moved", Location=elsewhere.url + dialect.chat_path)
             server.on(dialect.chat_path, (away,))
             with _at(subject, server) as binding:
-                expecting.raises(BackendError, partial(binding.chat, "Why?"), f"a redirect with {status}")
+                for name, way in subject.ways(binding).items():
+                    expecting.raises(BackendError, partial(way, binding, "Why?"), f"{name}: a redirect with {status}")
             assert elsewhere.connections == 0, f"the redirect with {status} was followed"
 
 
