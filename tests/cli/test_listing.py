@@ -127,6 +127,17 @@ def test_two_names_of_one_class_are_listed_once(run: Lollms, installed: Callable
     assert [entry["binding"] for entry in listed if entry["model_name"] == "echo"] == ["acme", "talker"]
 
 
+def test_of_many_each_is_asked_once(run: Lollms, installed: Callable[..., Path]) -> None:
+    """A binding that would try again is told not to; one that is asked for by its name does as it likes."""
+    source = TALKER.replace("loudness: int", "retries: int").replace(
+        '"model_name": "echo"', '"model_name": str(dict(self.defaults))'
+    )
+    installed("acme", f"[{GROUP}]\nacme = acme_talker:Talker\n", acme_talker=source)
+    models = {entry["binding"]: entry["model_name"] for entry in json.loads(run("models", "--json").stdout)[:1]}
+    assert models == {"acme": "{'retries': 0}"}
+    assert json.loads(run("models", "-b", "acme", "--json").stdout)[0]["model_name"] == "{}"
+
+
 def test_options_without_a_binding_are_refused(run: Lollms) -> None:
     result = run("models", "-o", "host_address=x")
     assert result.exit_code == 1

@@ -55,9 +55,12 @@ def _names(manager: LollmsLLMBindingManager) -> Iterator[str]:
 
 def _models_if_any(manager: LollmsLLMBindingManager, name: str) -> list[dict[str, Any]]:
     from lollms_core.cli.app import describe
+    from lollms_core.cli.values import own_options
 
     try:
-        return _models_of(manager, name, ())
+        # Of a server that is not there nobody waits to hear it three times.
+        once = ("retries=0",) if "retries" in own_options(manager.binding_class(name)) else ()
+        return _models_of(manager, name, once)
     except KeyboardInterrupt:
         raise
     except BaseException as exc:  # noqa: BLE001 - a broken binding must not hide the others' models
