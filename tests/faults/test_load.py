@@ -46,7 +46,7 @@ class Echo:
 
     def let_go(self, count: int) -> None:
         """Let the answers pass when `count` generations have been asked for."""
-        self.server.wait_asked(count, self.dialect.chat_path)
+        self.server.wait_asked(count, self.dialect.chat_path, within=60)
         self.gate.open()
 
 

@@ -283,8 +283,8 @@ class FaultServer:
             self._state.asked.clear()
             self._state.left.clear()
 
-    def wait_asked(self, count: int = 1, path: str | None = None) -> list[Asked]:
-        """The requests (with `path`: those for it), as soon as there are `count` of them.
+    def wait_asked(self, count: int = 1, path: str | None = None, *, within: float = WAIT) -> list[Asked]:
+        """The requests (with `path`: those for it), as soon as there are `count` of them; waits `within` seconds.
 
         Raises:
             TimeoutError: they do not come.
@@ -293,7 +293,7 @@ class FaultServer:
         def found() -> list[Asked]:
             return [asked for asked in self._state.asked if path is None or asked.path == path]
 
-        self._wait(lambda: len(found()) >= count, f"{count} requests")
+        self._wait(lambda: len(found()) >= count, f"{count} requests", within)
         with self._changed:
             return found()
 
@@ -315,10 +315,10 @@ class FaultServer:
         """
         self._wait(lambda: not self._state.open, "the end of all connections")
 
-    def _wait(self, there: Callable[[], bool], what: str) -> None:
+    def _wait(self, there: Callable[[], bool], what: str, within: float = WAIT) -> None:
         with self._changed:
-            if not self._changed.wait_for(there, WAIT):
-                raise TimeoutError(f"the fault server waited {WAIT:g} s for {what}; it saw {self._state}")
+            if not self._changed.wait_for(there, within):
+                raise TimeoutError(f"the fault server waited {within:g} s for {what}; it saw {self._state}")
 
     # Its life --------------------------------------------------------------------------------------------
 
