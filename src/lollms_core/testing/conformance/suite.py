@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -14,7 +14,7 @@ from lollms_core.testing.conformance.subject import NotApplicable, Settings, Sub
 from lollms_core.testing.dialect import Dialect
 from lollms_core.testing.endings import Ending, When, play_ending
 from lollms_core.testing.fault_server import FaultServer
-from lollms_core.testing.faults import FAULTS, Fault, How
+from lollms_core.testing.faults import Fault, How
 from lollms_core.testing.playing import Factory, Mode, play, play_cuts
 from lollms_core.testing.well_behaved import behave
 
@@ -134,33 +134,28 @@ class HttpConformance(BindingConformance):
 
     # The long ones, a test for each play -----------------------------------------------------------------
 
-    @pytest.mark.parametrize("mode", wire.MODES)
-    @pytest.mark.parametrize(
-        ("fault", "how"), [pytest.param(fault, how, id=f"{fault.name}-{how}") for fault in FAULTS for how in fault.hows]
-    )
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """The plays that the class's dialect has; pytest calls it for each of the class's tests."""
+        plays = _PLAYS.get(metafunc.function.__name__)
+        if plays is not None and {"fault", "ending"} & set(metafunc.fixturenames):
+            names, cases = plays(self.dialect)
+            metafunc.parametrize(names, [pytest.param(*case, id="-".join(map(_shown, case))) for case in cases])
+
     def test_faults(self, fault: Fault, how: How, mode: Mode, wired: Subject, record_property: _Note) -> None:
         """Every fault of the table comes to what the table says, sync and async, and leaves nothing behind."""
         report = play(fault, self.dialect, wired.factory, how, mode)
-        if report is None:
-            pytest.skip("a dialect without this fault")
+        assert report is not None
         record_property("requests", report.requests)
         record_property("row", (fault.name, self.dialect.name, how, mode, report.outcome))
 
-    @pytest.mark.parametrize("mode", wire.MODES)
-    @pytest.mark.parametrize("fault", [pytest.param(one, id=one.name) for one in FAULTS if "stream" in one.hows])
     def test_cuts(self, fault: Fault, mode: Mode, wired: Subject, record_property: _Note) -> None:
         """A stream that breaks off anywhere is told as broken, with the text that had come."""
         places = wire.every if self.every_byte else wire.sample
         report = play_cuts(fault, self.dialect, wired.factory, mode, places)
-        if report is None:
-            pytest.skip("a fault without a stream that could be cut")
+        assert report is not None
         record_property("requests", report.requests)
         record_property("cuts", report.cuts)
 
-    @pytest.mark.parametrize(
-        ("ending", "when", "mode"),
-        [pytest.param(*case, id=f"{case[0].name}-{case[1]}-{case[2]}") for case in wire.endings()],
-    )
     def test_ended_by_the_caller(
         self, ending: Ending, when: When, mode: Mode, wired: Subject, record_property: _Note
     ) -> None:
@@ -169,6 +164,18 @@ class HttpConformance(BindingConformance):
         record_property("requests", report.requests)
         record_property("row", (f"{ending.name}, {when}", self.dialect.name, mode, report.outcome))
         record_property("closed after", report.closed_after)
+
+
+_PLAYS: Mapping[str, Callable[[Dialect], tuple[tuple[str, ...], Sequence[tuple[Any, ...]]]]] = {
+    "test_faults": lambda dialect: (("fault", "how", "mode"), wire.faults_of(dialect)),
+    "test_cuts": lambda dialect: (("fault", "mode"), wire.cuts_of(dialect)),
+    "test_ended_by_the_caller": lambda _: (("ending", "when", "mode"), wire.endings()),
+}
+"""Of each test, its parameters and their values."""
+
+
+def _shown(part: object) -> str:
+    return str(getattr(part, "name", part))
 
 
 def _tests_of(cls: type) -> list[str]:

@@ -43,6 +43,12 @@ def faults_of(dialect: Dialect) -> list[tuple[Fault, How, Mode]]:
     ]
 
 
+def cuts_of(dialect: Dialect) -> list[tuple[Fault, Mode]]:
+    """All rows with a stream that can be cut in the dialect, sync and async."""
+    plays = [(fault, fault.play(dialect)) for fault in FAULTS]
+    return [(fault, mode) for fault, one in plays if one is not None and one.wire is not None for mode in MODES]
+
+
 def endings() -> list[tuple[Ending, When, Mode]]:
     """All ways to end a request, at each moment."""
     return [(ending, when, mode) for ending in ENDINGS for when in ending.whens for mode in MODES if ending.has(mode)]
@@ -79,7 +85,7 @@ def faults(subject: Subject) -> None:
 def cuts(subject: Subject) -> None:
     """A stream that breaks off anywhere is told as broken, with the text that had come."""
     dialect = dialect_of(subject)
-    _all(partial(play_cuts, fault, dialect, subject.factory, mode, sample) for fault in FAULTS for mode in MODES)
+    _all(partial(play_cuts, fault, dialect, subject.factory, mode, sample) for fault, mode in cuts_of(dialect))
 
 
 def sample(size: int) -> Iterator[int]:
