@@ -94,8 +94,8 @@ def sample(size: int) -> Iterator[int]:
 
 
 def every(size: int) -> Iterator[int]:
-    """Every place; of streams of many records each of the first and last 2,000 bytes, and every 97th."""
-    return iter(place for place in range(size) if size < 5000 or place < 2000 or place > size - 2000 or not place % 97)
+    """Every place; of streams of many records each of the first 2,000 and the last 300 bytes, and every 997th."""
+    return iter(place for place in range(size) if size < 5000 or place < 2000 or place > size - 300 or not place % 997)
 
 
 @check(wire=True)
