@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gates import Gate
 from gguf_files import gguf, pack, png, tiny_llama, tiny_projector
 
 from lollms_llamacpp import LlamaCppBinding, options
+from lollms_llamacpp.context import Context
 from lollms_llamacpp.library import embedded_model
 
 CHATML = (
@@ -61,6 +63,27 @@ def _one_thread() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(options, "usable_cores", lambda: 1)
         yield
+
+
+@pytest.fixture
+def hold_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Gate]]:
+    """Make a gate that holds an engine after a number of steps, until it is opened."""
+    gates: list[Gate] = []
+    decode = Context.decode
+
+    def held(self: Context) -> int:
+        for gate in gates:
+            gate.pass_through(self)
+        return decode(self)
+
+    def make(steps: int) -> Gate:
+        gates.append(Gate(steps))
+        return gates[-1]
+
+    monkeypatch.setattr(Context, "decode", held)
+    yield make
+    for gate in gates:
+        gate.opened.set()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gates import Gate
 
 import lollms_llamacpp
 from lollms_core import (
@@ -18,11 +19,11 @@ from lollms_core import (
     BackendUnavailable,
     Capability,
     CapabilityNotSupported,
-    Finish,
     ModelNotFound,
     TextDelta,
 )
 from lollms_llamacpp import LlamaCppBinding, native
+from lollms_llamacpp.context import Context
 
 Make = Callable[..., bytes]
 
@@ -152,9 +153,10 @@ def test_failed_switch(tiny: LlamaCppBinding, tiny_folder: Path, caplog: pytest.
         tiny.load_model(7)  # type: ignore[arg-type]
 
 
-def test_switch_while_it_answers(tiny: LlamaCppBinding) -> None:
+def test_switch_while_it_answers(tiny: LlamaCppBinding, hold_after: Callable[[int], Gate]) -> None:
     """An answer in the making is finished by the old model; the new one serves at once."""
     whole = tiny.chat("x", n_predict=20, temperature=0, ctx_size=100)
+    gate = hold_after(3)
     stream = tiny.stream("x", n_predict=20, temperature=0)
     events = iter(stream)
     next(events)
@@ -164,22 +166,26 @@ def test_switch_while_it_answers(tiny: LlamaCppBinding) -> None:
     assert not old.closed
     assert tiny.model_name == "bare"
     assert isinstance(tiny.generate_text("x", n_predict=1), str)
+    gate.opened.set()
     list(events)
     assert stream.completion.text == whole.text
     assert stream.completion.model == "chatty"
     assert old.closed
 
 
-def test_switch_that_cancels(tiny: LlamaCppBinding) -> None:
+def test_switch_that_cancels(tiny: LlamaCppBinding, hold_after: Callable[[int], Gate]) -> None:
     """With cancel=True, what the old model does is ended."""
+    gate = hold_after(3)
     stream = tiny.stream("x", temperature=0)
     events = iter(stream)
     next(events)
     old = tiny._models.engine
     assert old is not None
+    assert gate.reached.wait(60)
+    threading.Timer(0.05, gate.opened.set).start()  # closing waits for the step that runs
     assert tiny.load_model("bare", cancel=True)
     assert old.closed
-    assert [event for event in events if not isinstance(event, Finish)] == []
+    assert len(list(events)) <= 4  # what was computed by then
     assert stream.completion.finish_reason == "cancelled"
 
 
@@ -259,22 +265,25 @@ def test_forgotten_binding(tiny_folder: Path) -> None:
     binding.embed("x")
     assert binding._models.engine is not None
     free = binding._models.engine._model._free
+    engine_thread = next(thread for thread in threading.enumerate() if thread.name == "lollms-llamacpp chatty")
     del binding
     gc.collect()
+    engine_thread.join(30)
     assert not free.alive
 
 
-def test_forgotten_stream(tiny: LlamaCppBinding) -> None:
+def test_forgotten_stream(tiny: LlamaCppBinding, hold_after: Callable[[int], Gate]) -> None:
     """A stream that nobody holds any more leaves the queue."""
     import gc
 
+    hold_after(3)
     events = iter(tiny.stream("x", temperature=0))
     next(events)
     assert tiny._models.engine is not None
-    assert len(tiny._models.engine._turns._queue) == 1
+    assert tiny._models.engine.n_requests == 1
     del events
     gc.collect()
-    assert not tiny._models.engine._turns._queue
+    assert not tiny._models.engine.n_requests
 
 
 def test_quiet_exit(tiny_folder: Path) -> None:
@@ -361,7 +370,7 @@ def test_out_of_memory(tiny: LlamaCppBinding, tiny_folder: Path, monkeypatch: py
     def fails(*args: object, **kwargs: object) -> None:
         raise BackendError("llama.cpp cannot make room")
 
-    monkeypatch.setattr(native.Context, "__init__", fails)
+    monkeypatch.setattr(Context, "__init__", fails)
     assert not tiny.load_model("bare")
     with pytest.raises(BackendError, match="room"):
         LlamaCppBinding(models_path=tiny_folder, model_name="bare")

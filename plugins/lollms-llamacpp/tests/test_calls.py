@@ -204,7 +204,7 @@ def test_cancel(hermes: LlamaCppBinding) -> None:
         reader = threading.Thread(target=read)
         reader.start()
         assert hermes._models.engine is not None
-        while not hermes._models.engine._turns._queue:
+        while not hermes._models.engine.n_requests:
             threading.Event().wait(0.001)
         at = time.monotonic()
         hermes.cancel()

@@ -15,8 +15,9 @@ import jsonschema
 import pytest
 
 from lollms_llamacpp.grammar import GrammarBuilder, grammar_of_schema
-from lollms_llamacpp.native import Grammar, Model
+from lollms_llamacpp.native import Model
 from lollms_llamacpp.options import LoadOptions
+from lollms_llamacpp.samplers import Grammar
 
 # A reader of GBNF -------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from gates import Gate
 
 from lollms_core import BackendUnavailable, Capability, ModelNotFound, TextDelta
 from lollms_llamacpp import LlamaCppBinding
@@ -89,8 +90,9 @@ def test_unload_by_name(tiny: LlamaCppBinding) -> None:
         tiny.unload()
 
 
-def test_unload_waits_for_what_runs(tiny: LlamaCppBinding) -> None:
+def test_unload_waits_for_what_runs(tiny: LlamaCppBinding, hold_after: Callable[[int], Gate]) -> None:
     """An answer that has begun is finished on the old memory, beside the model that a new request loads."""
+    gate = hold_after(3)
     stream = tiny.stream("x", logit_bias=NEVER, temperature=0)
     old = tiny._models.engine
     events = iter(stream)
@@ -99,12 +101,14 @@ def test_unload_waits_for_what_runs(tiny: LlamaCppBinding) -> None:
     tiny.unload()
     assert old._model._free.alive
     other = tiny.chat("x", n_predict=3, temperature=0)
+    gate.opened.set()
     assert other.usage.completion_tokens
     assert tiny._models.engine is not old
     rest = list(events)
     assert isinstance(first, TextDelta)
     assert len(rest) > 2
     assert stream.completion.finish_reason == "length"
+    old.close()  # waits for the memory to be freed
     assert not old._model._free.alive
 
 

@@ -11,10 +11,11 @@ from typing import NoReturn
 import pytest
 
 from lollms_core import BackendError, BackendUnavailable
+from lollms_llamacpp import context as contexts
 from lollms_llamacpp import native, vision
-from lollms_llamacpp.native import Context, Model, StopFlag
+from lollms_llamacpp.context import ABORTED, NO_ROOM, Context
+from lollms_llamacpp.native import ClosedError, Model
 from lollms_llamacpp.options import LoadOptions
-from lollms_llamacpp.turns import ClosedError
 
 Make = Callable[..., bytes]
 
@@ -93,16 +94,58 @@ def test_vocabulary(model: Model) -> None:
 
 def test_stop_flag(model: Model) -> None:
     """A raised flag ends llama.cpp's computing, and the context can be used again."""
-    import ctypes
-
     context = Context(model, LoadOptions(), 64)
-    tokens = (ctypes.c_int32 * 40)(*range(40))
-    raised = StopFlag()
-    raised.set()
-    context.start(raised, 1, 1)
-    assert context.decode(tokens, 0, 40) == native.ABORTED
-    context.start(StopFlag(), 1, 1)
-    assert context.decode(tokens, 0, 40) == 0
+    index = context.batch.add(range(40), 0, 0, output=True)
+    context.flag.set()
+    assert context.decode() == ABORTED
+    context.forget(0)
+    context.flag.clear()
+    assert context.decode() == 0
+    assert len(context.logits(index)) == model.n_vocab
+    with pytest.raises(BackendError, match="no probabilities"):
+        context.logits(0)
+    context.close()
+
+
+def test_sequences(model: Model) -> None:
+    """Several sequences in one batch; one begins as another does, and each forgets for itself."""
+    context = Context(model, LoadOptions(), 256, n_sequences=3)
+    batch = context.batch
+    batch.add([65, 66, 67], 0, 0, output=False)
+    batch.add([67], 0, 1, output=False)
+    assert (len(batch), batch.room) == (4, batch.capacity - 4)
+    assert context.decode() == 0
+    context.copy(0, 2, 2)
+    assert context.cut(1, 0)
+    batch.clear()
+    copied = batch.add([67], 2, 2, output=True)
+    assert context.decode() == 0
+    after_copy = list(context.logits(copied).cast("B").cast("f"))
+    context.forget()
+    batch.clear()
+    whole = batch.add([65, 66, 67], 0, 1, output=True)
+    assert context.decode() == 0
+    assert after_copy == pytest.approx(list(context.logits(whole).cast("B").cast("f")), abs=1e-3)
+    assert context.first_position(1) == 0
+    assert context.first_position(0) == -1
+    context.close()
+
+
+def test_room(model: Model) -> None:
+    """A context that is full says so; what was saved of a sequence comes back when there is room."""
+    context = Context(model, LoadOptions(), 256, n_sequences=2)
+    context.batch.add([65] * 200, 0, 0, output=False)
+    assert context.decode() == 0
+    saved = context.save(0)
+    context.batch.clear()
+    context.batch.add([66] * 100, 0, 1, output=False)
+    assert context.decode() == NO_ROOM
+    context.forget(0)
+    assert context.decode() == 0
+    assert not context.restore(0, saved)
+    context.forget(1)
+    assert context.restore(0, saved)
+    assert bytes(context.save(0)) == bytes(saved)
     context.close()
 
 
@@ -133,6 +176,6 @@ def test_every_option_reaches_llama_cpp(model: Model) -> None:
         yarn_orig_ctx=64,
     )
     params = model.lib.llama_context_default_params()
-    native._set_attention(params, options)
+    contexts._set_attention(params, options)
     assert (params.flash_attn_type, params.offload_kqv, params.rope_scaling_type) == (0, False, 2)
     assert (params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx) == (1e4, 0.5, 64)

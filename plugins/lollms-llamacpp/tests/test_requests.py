@@ -16,7 +16,8 @@ from lollms_core import (
     LollmsError,
     UnsupportedParameter,
 )
-from lollms_llamacpp import LlamaCppBinding, native
+from lollms_llamacpp import LlamaCppBinding
+from lollms_llamacpp.context import Context
 
 Make = Callable[..., bytes]
 
@@ -174,21 +175,21 @@ def test_broken_utf8(tiny: LlamaCppBinding) -> None:
 def test_prompt_in_parts(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt longer than n_batch is read in parts, all of it, and then token by token."""
     counts: list[int] = []
-    decode = native.Context.decode
+    decode = Context.decode
 
-    def seen(self: native.Context, tokens: Any, offset: int, count: int) -> int:
-        counts.append(count)
-        return decode(self, tokens, offset, count)
+    def seen(self: Context) -> int:
+        counts.append(len(self.batch))
+        return decode(self)
 
-    monkeypatch.setattr(native.Context, "decode", seen)
-    with LlamaCppBinding(models_path=tiny_folder, model_name="bare", n_batch=8) as binding:
+    monkeypatch.setattr(Context, "decode", seen)
+    with LlamaCppBinding(models_path=tiny_folder, model_name="bare", n_batch=12) as binding:
         assert isinstance(binding.generate_text("x" * 20, n_predict=3, seed=1, logit_bias={258: -100}), str)
-    assert counts == [8, 8, 4, 1, 1]
+    assert counts == [12, 8, 1, 1]
 
 
 def test_llama_cpp_fails(tiny: LlamaCppBinding, monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes wrong inside llama.cpp ends that request alone."""
-    monkeypatch.setattr(native.Context, "decode", lambda *_: -3)
+    monkeypatch.setattr(Context, "decode", lambda *_: -3)
     answer = tiny.generate_text("x")
     assert isinstance(answer, dict)
     assert (answer["error_type"], "-3" in answer["error"]) == ("BackendError", True)
@@ -196,7 +197,7 @@ def test_llama_cpp_fails(tiny: LlamaCppBinding, monkeypatch: pytest.MonkeyPatch)
         tiny.embed("x")
     monkeypatch.undo()
     assert isinstance(tiny.generate_text("x", n_predict=1), str)
-    monkeypatch.setattr(native.Context, "embedding", lambda *_: [float("nan")] * 32)
+    monkeypatch.setattr(Context, "embedding", lambda *_: [float("nan")] * 32)
     with pytest.raises(BackendError, match="no usable vector"):
         tiny.embed("x")
     monkeypatch.undo()
@@ -206,13 +207,13 @@ def test_llama_cpp_fails(tiny: LlamaCppBinding, monkeypatch: pytest.MonkeyPatch)
 def test_cancelled_embedding(tiny: LlamaCppBinding, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelling ends an embedding in its midst; the next one is right."""
     whole = tiny.embed("x" * 100)
-    decode = native.Context.decode
+    decode = Context.decode
 
-    def cancelled(self: native.Context, tokens: Any, offset: int, count: int) -> int:
+    def cancelled(self: Context) -> int:
         tiny.cancel()
-        return decode(self, tokens, offset, count)
+        return decode(self)
 
-    monkeypatch.setattr(native.Context, "decode", cancelled)
+    monkeypatch.setattr(Context, "decode", cancelled)
     with pytest.raises(LollmsError, match="cancelled"):
         tiny.embed(["x" * 100] * 3)
     monkeypatch.undo()

@@ -12,11 +12,15 @@ import pytest
 
 from lollms_core import BackendError, Event, Finish, GenerationRequest, TextDelta, TokenLogprob, Usage
 from lollms_llamacpp import LlamaCppBinding
-from lollms_llamacpp.answer import Answer
+from lollms_llamacpp.batching.answer import Answer, Limits
+from lollms_llamacpp.batching.sequences import Sequences
+from lollms_llamacpp.batching.stepper import Stepper
 from lollms_llamacpp.constrained import ConstrainedSampler
+from lollms_llamacpp.context import Context
 from lollms_llamacpp.grammar import grammar_of_schema
-from lollms_llamacpp.native import Context, Grammar, Model, Sampler
+from lollms_llamacpp.native import Model
 from lollms_llamacpp.options import LoadOptions
+from lollms_llamacpp.samplers import Grammar, Sampler
 from lollms_llamacpp.sampling import DEFAULT_SAMPLING, Sampling
 
 PERSON = {
@@ -41,21 +45,25 @@ def answers(
         tokens = model.tokenize(prompt.encode())
     answer = Answer(
         model,
-        context,
         tokens,
         request,
         Sampling.of(request, DEFAULT_SAMPLING, n_vocab=model.n_vocab, n_ctx=512),
-        most=most,
-        threads=(1, 1),
+        limits=Limits(n_predict=most, ctx_size=512, keep=None, threads=(1, 1)),
         model_name="m",
         grammar=grammar,
     )
+    sequences = Sequences(context, 1)
+    stepper = Stepper(context, sequences)
+    sequences.give(answer)
     try:
         while not answer.over:
-            answer.step()
+            assert stepper.compute(stepper.plan())
     finally:
         answer.free()
-    return list(answer.output)
+    if answer.error is not None:
+        raise answer.error
+    answer.deliver()
+    return answer.read() or []
 
 
 def text_of(events: list[Event]) -> str:

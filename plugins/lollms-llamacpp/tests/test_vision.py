@@ -27,7 +27,7 @@ from lollms_llamacpp.image_size import image_size
 from lollms_llamacpp.vision import Piece
 
 Make = Callable[..., bytes]
-FIELDS: dict[str, Any] = {"n_predict": 12, "temperature": 0}
+FIELDS: dict[str, Any] = {"n_predict": 12, "temperature": 0, "cache_prompt": False}
 TOKENS = 16  # that an image takes
 
 
@@ -116,7 +116,7 @@ def test_prompt_in_parts(projector: Path, seeing: LlamaCppBinding, red: bytes) -
     """Small batches make no difference to what is read."""
     talk = user("one two three four five six", part(red), "seven eight nine", part(red), "ten")
     whole = seeing.chat(talk, **FIELDS)
-    with LlamaCppBinding(model_name="smollm2", ctx_size=512, n_batch=5, mmproj=projector) as binding:
+    with LlamaCppBinding(model_name="smollm2", ctx_size=512, n_batch=5, n_parallel=2, mmproj=projector) as binding:
         parts = binding.chat(talk, **FIELDS)
     assert parts.usage == whole.usage
     assert parts.text[:10] == whole.text[:10]
@@ -259,7 +259,7 @@ def test_memory(projector: Path, smollm2_path: Path, red: bytes) -> None:
     binding = LlamaCppBinding(model_path=smollm2_path, mmproj=projector, ctx_size=256)
     binding.chat("x", images=[red], n_predict=1)
     assert binding._models.engine is not None
-    held = binding._models.engine._projector
+    held = binding._models.engine._parts.projector
     assert held is not None
     alive = [held._free.alive]
     binding.unload()

@@ -21,9 +21,9 @@ from lollms_core import (
 from lollms_llamacpp.engine import Engine
 from lollms_llamacpp.library import Library, as_path
 from lollms_llamacpp.model_file import CAPABILITIES, ModelFile, model_file, shard_of
+from lollms_llamacpp.native import ClosedError
 from lollms_llamacpp.options import LlamaCppOptions, LoadOptions, check_request_options
 from lollms_llamacpp.residents import GoOn, Residents
-from lollms_llamacpp.turns import ClosedError
 from lollms_llamacpp.vision import projector_beside, projector_file, sees
 
 __all__ = ["LlamaCppBinding"]

@@ -13,7 +13,9 @@ import time
 from typing import Any, Final
 
 from lollms_core import BackendError
-from lollms_llamacpp.native import Context, Grammar, Model, Sampler
+from lollms_llamacpp.context import Context
+from lollms_llamacpp.native import Model
+from lollms_llamacpp.samplers import Grammar, Sampler
 
 __all__ = ["ConstrainedSampler"]
 
@@ -55,13 +57,13 @@ class ConstrainedSampler:
         self._all = np.empty(n_vocab, dtype=self._row)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("strict")
 
-    def sample(self, context: Context) -> int | None:
-        """The next token, accepted; None if the grammar is complete and there is no token for an end.
+    def sample(self, context: Context, index: int) -> int | None:
+        """The next token after the batch's token `index`, accepted; None if there is no token for the grammar's end.
 
         Raises:
             BackendError: no token of the vocabulary can go on, or the grammar is too ambiguous to follow.
         """
-        logits = self._np.frombuffer(context.logits(), dtype=self._np.float32)
+        logits = self._np.frombuffer(context.logits(index), dtype=self._np.float32)
         self._all["id"], self._all["logit"], self._all["p"] = self._ids, logits, 0
         token = self._sampler.choose(self._all.ctypes.data, len(self._all))
         if not self._fits(token):

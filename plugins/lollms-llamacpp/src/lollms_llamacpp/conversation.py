@@ -13,6 +13,7 @@ from lollms_core.messages import Message
 from lollms_llamacpp.chat_template import ChatTemplate
 from lollms_llamacpp.constraint import constraint, offered_tools
 from lollms_llamacpp.native import Model
+from lollms_llamacpp.prefix import common_length
 from lollms_llamacpp.prompt import Prompter
 from lollms_llamacpp.reading import AnswerReader
 from lollms_llamacpp.thinking import PROVIDER, Thinking, begins_inside
@@ -125,6 +126,19 @@ class Conversations:
             if source is None:
                 return self._plain_plan(request, places)
             return self._chat_plan(request, self._dialect(source), messages, places)
+
+    def system_tokens(self, request: GenerationRequest, tokens: Sequence[int]) -> int:
+        """How many of the prompt's `tokens` belong to what stands before the conversation: the system prompt.
+
+        They are those with which another conversation begins too that has the same system prompt.
+        """
+        if self._source_for(request) is None:
+            with self._model:
+                system = self._prompter.plain(f"{request.system_prompt}\n\n" if request.system_prompt else "")
+            return common_length(system, tokens)
+        before = [message for message in request.to_messages() if message["role"] == "system"]
+        one, two = (self.plan(request, [*before, {"role": "user", "content": text}]).tokens for text in ("0", "zero"))
+        return min(common_length(one, two), common_length(one, tokens))
 
     def _source_for(self, request: GenerationRequest) -> str | None:
         """The template for `request`, None where it is completed as plain text.

@@ -1,7 +1,7 @@
-"""One loaded model and what computes on it: one generation at a time, and one batch of texts to embed beside it.
+"""One loaded model and what computes on it: many answers at once, and texts to embed beside them.
 
-The weights are loaded once. Generations share one context, embeddings another that is made when first
-needed; each context has its :class:`~lollms_llamacpp.turns.Turns`. Tokenizing needs no turn.
+The weights are loaded once. Answers share one context, which a thread of its own computes on
+(:mod:`lollms_llamacpp.batching`); embeddings have another that is made when first needed. Tokenizing waits for neither.
 """
 
 from __future__ import annotations
@@ -26,19 +26,23 @@ from lollms_core import (
     ImageError,
     UnsupportedParameter,
 )
-from lollms_llamacpp.answer import Answer
-from lollms_llamacpp.conversation import Conversations
+from lollms_core.messages import Image
+from lollms_llamacpp.batching.answer import Answer, Limits
+from lollms_llamacpp.batching.images import PlacedImage, place
+from lollms_llamacpp.batching.scheduler import Scheduler, n_sequences
+from lollms_llamacpp.context import Context
+from lollms_llamacpp.conversation import Conversations, Plan
 from lollms_llamacpp.cpus import MAX_THREADS
-from lollms_llamacpp.embedder import Embedder, EmbeddingJob
+from lollms_llamacpp.embedder import Embedder, Wish
 from lollms_llamacpp.image_prompt import place_images, with_pieces
 from lollms_llamacpp.model_file import ModelFile
-from lollms_llamacpp.native import Context, Model
+from lollms_llamacpp.native import ClosedError, Model, StopFlag
 from lollms_llamacpp.options import DEFAULT_CONTEXT, LoadOptions
+from lollms_llamacpp.overflow import shifted
 from lollms_llamacpp.prompt import Prompter, to_utf8
 from lollms_llamacpp.reading import AnswerReader, Showing
 from lollms_llamacpp.sampling import DEFAULT_SAMPLING, Sampling, check_biases
-from lollms_llamacpp.turns import Turns
-from lollms_llamacpp.vision import ImageContext, Projector, projector_file
+from lollms_llamacpp.vision import Piece, Projector, projector_file
 
 __all__ = ["Engine"]
 
@@ -79,31 +83,48 @@ class Engine:
         self.options = options
         self.ctx_size = _context_size(file, options.ctx_size)
         self.sampling_defaults = _sampling_defaults(file)
-        self._model = Model(file.path, options, vocabulary_only=file.vocabulary_only, go_on=go_on)
+        parts = self._parts = _Parts(Model(file.path, options, vocabulary_only=file.vocabulary_only, go_on=go_on))
+        self._model = parts.model
         source = chat_template or file.chat_template
         self._conversations = Conversations(name, self._model, Prompter(self._model), source)
-        self._context: Context | None = None
+        self._projector_size = 0 if projector is None else projector.size
         self._embedder: Embedder | None = None
-        self._projector: Projector | None = None
-        self._projector_size = 0
         try:
-            if file.embeds:
-                self._embedder = Embedder(self._model, file, options, min(self.ctx_size, file.trained_context or 1))
-            if file.generates:
-                self._context = Context(self._model, options, self.ctx_size)
-                if projector is not None:
-                    self._projector = Projector(projector.path, self._model, options)
-                    self._projector_size = projector.size
+            self._embedder = self._make_embedder(parts)
+            self._scheduler = self._make_scheduler(parts, None if projector is None else projector.path)
         except BaseException:
-            if self._context is not None:
-                self._context.close()
-            self._model.close()
+            parts.retire()
+            if self._embedder is not None:
+                self._embedder.retire()
             raise
-        self._closing = threading.Lock()
-        self._open_parts = 2
-        self._turns = Turns(self._generations_ended)
-        self._embedding_turns = Turns(self._embeddings_ended)
+        # The engine's thread does not keep the engine alive: one that nobody closes gives its memory back all the same.
+        self._forgotten = weakref.finalize(self, _retire, self._scheduler, self._embedder, parts, wait=False)
+        self._forgotten.atexit = False
         _engines.add(self)
+
+    def _make_embedder(self, parts: _Parts) -> Embedder | None:
+        if not self.file.embeds:
+            return None
+        most = min(self.ctx_size, self.file.trained_context or 1)
+        return Embedder(parts.model, self.file, self.options, most, parts.held())
+
+    def _make_scheduler(self, parts: _Parts, projector: Path | None) -> Scheduler | None:
+        if not self.file.generates:
+            return None
+        n_parallel = self.options.n_parallel
+        context = Context(
+            parts.model,
+            self.options,
+            self.ctx_size,
+            n_sequences=n_sequences(parts.model, n_parallel),
+        )
+        try:
+            if projector is not None:
+                parts.projector = Projector(projector, parts.model, self.options)
+            return Scheduler(self.name, parts.model, context, n_parallel, self.options.max_queue, parts.held())
+        except BaseException:
+            context.close()
+            raise
 
     @property
     def size(self) -> int:
@@ -113,7 +134,7 @@ class Engine:
     @property
     def sees(self) -> bool:
         """Whether it takes images."""
-        return self._projector is not None and self._projector.sees
+        return self._parts.projector is not None and self._parts.projector.sees
 
     # The vocabulary -------------------------------------------------------------------------------------
 
@@ -153,71 +174,135 @@ class Engine:
             ImageError: an image cannot be read.
             BackendError: llama.cpp failed.
         """
-        if self._context is None:
+        scheduler = self._scheduler
+        if scheduler is None:
             raise CapabilityNotSupported(f"the model {self.name!r} cannot generate text")
-        context = self._context
+        if scheduler.closed:
+            raise ClosedError
         try:
             self.check(request)
             messages, images, places = place_images(request)
             plan = self._conversations.plan(request, messages, places)
+            keep = self._kept_at_overflow(request, plan, places)
         except (CapabilityNotSupported, ImageError):
             raise
         except ValueError as error:
             raise BadRequest(str(error)) from error
-        prompt = plan.tokens
-        if images:
-            if self._projector is None:
-                raise CapabilityNotSupported(f"the model {self.name!r} has no projector (mmproj), so it sees no images")
-            pieces = with_pieces(prompt, [self._projector.pieces(image) for image in images])
-            seeing = ImageContext(context, self._projector, pieces)
-            prompt, context = seeing.prompt, cast("Context", seeing)
-        ctx_size = request.ctx_size or self.ctx_size
-        if not prompt:
-            raise BadRequest("the prompt is empty: there is nothing that the model could continue")
-        if len(prompt) >= ctx_size:
-            raise ContextOverflow(
-                f"the prompt has {len(prompt)} tokens, and the context of {ctx_size} must hold it and the answer",
-                prompt_tokens=len(prompt),
-                ctx_size=ctx_size,
-            )
-        # With a grammar no token without text is ever taken.
-        showing = plan.shown and plan.grammar is None
-        job = Answer(
-            cast("Model", Showing(self._model, plan.shown)) if showing else self._model,
-            context,
-            prompt,
-            request,
-            Sampling.of(request, self.sampling_defaults, n_vocab=self.n_vocab, n_ctx=self.ctx_size),
-            most=min(request.n_predict or ctx_size, ctx_size - len(prompt)),
-            threads=(
-                request.n_threads or self.options.n_threads,
-                request.options.get("n_threads_batch") or request.n_threads or self.options.n_threads_batch,
-            ),
-            model_name=self.name,
-            grammar=plan.grammar,
-        )
-        return self._read(job, request, plan.reader)
-
-    def _read(self, job: Answer, request: GenerationRequest, reader: AnswerReader) -> Generator[Event, None, None]:
-        turns = self._turns
-        turns.join(job)
-        forget: Callable[[], object] = _nothing
+        flag = StopFlag()
+        forget = request.on_cancel(flag.set)
         try:
-            forget = request.on_cancel(lambda: turns.leave(job))
-            while not request.cancelled:
-                turns.advance(job)
-                while job.output and not request.cancelled:
-                    yield from reader.feed(job.output.popleft())
-                if job.error is not None:
-                    raise job.error
-                if job.over:
-                    break
-            if job.stopped and not job.finished and not request.cancelled:
-                # Not the caller has ended it, but a change of the model.
-                yield from reader.feed(Finish("cancelled", model=self.name))
+            prompt = self._prompt(request, plan.tokens, [self._pieces(image) for image in images], keep, flag)
         finally:
             forget()
-            turns.leave(job)
+        if prompt is None:
+            return
+        answer = self._answer(request, plan, *prompt, keep=keep)
+        scheduler.submit(answer)
+        forget = _nothing
+        try:
+            forget = request.on_cancel(lambda: scheduler.leave(answer))
+            yield from self._read(answer, request, plan.reader)
+        finally:
+            forget()
+            scheduler.leave(answer)
+
+    def _read(self, answer: Answer, request: GenerationRequest, reader: AnswerReader) -> Generator[Event, None, None]:
+        while (events := answer.read()) is not None:
+            for event in events:
+                if request.cancelled:
+                    return
+                yield from reader.feed(event)
+        if request.cancelled:
+            return
+        if answer.error is not None:
+            raise answer.error
+        if not answer.finished:
+            # Not the caller has ended it, but a change of the model.
+            yield from reader.feed(Finish("cancelled", model=self.name))
+
+    def _answer(
+        self,
+        request: GenerationRequest,
+        plan: Plan,
+        tokens: list[int],
+        images: list[PlacedImage],
+        *,
+        keep: int | None,
+    ) -> Answer:
+        # With a grammar no token without text is ever taken.
+        showing = plan.shown and plan.grammar is None
+        return Answer(
+            cast("Model", Showing(self._model, plan.shown)) if showing else self._model,
+            tokens,
+            request,
+            Sampling.of(request, self.sampling_defaults, n_vocab=self.n_vocab, n_ctx=self.ctx_size),
+            limits=Limits(
+                n_predict=request.n_predict,
+                ctx_size=request.ctx_size or self.ctx_size,
+                keep=keep,
+                threads=(
+                    request.n_threads or self.options.n_threads,
+                    request.options.get("n_threads_batch") or request.n_threads or self.options.n_threads_batch,
+                ),
+            ),
+            model_name=self.name,
+            images=images,
+            grammar=plan.grammar,
+        )
+
+    def _pieces(self, image: Image) -> list[Piece]:
+        projector = self._parts.projector
+        if projector is None:
+            raise CapabilityNotSupported(f"the model {self.name!r} has no projector (mmproj), so it sees no images")
+        return projector.pieces(image)
+
+    def _prompt(
+        self,
+        request: GenerationRequest,
+        tokens: list[int],
+        images: Sequence[Sequence[Piece]],
+        keep: int | None,
+        flag: StopFlag,
+    ) -> tuple[list[int], list[PlacedImage]] | None:
+        """The prompt's tokens and images, if they fit; None if `flag` was raised in the meantime.
+
+        Raises:
+            BadRequest: it is empty.
+            ContextOverflow: it doesn't fit.
+        """
+        pieces = with_pieces(tokens, images) if images else []
+        n_tokens = sum(piece.n_tokens for piece in pieces) if images else len(tokens)
+        ctx_size = request.ctx_size or self.ctx_size
+        if not n_tokens:
+            raise BadRequest("the prompt is empty: there is nothing that the model could continue")
+        if n_tokens >= ctx_size:
+            if keep is None or keep >= ctx_size - 1:
+                raise ContextOverflow(
+                    f"the prompt has {n_tokens} tokens, and the context of {ctx_size} must hold it and the answer",
+                    prompt_tokens=n_tokens,
+                    ctx_size=ctx_size,
+                )
+            tokens = shifted(tokens, keep, ctx_size, request.n_predict)
+            _log.info("%d of the oldest tokens of a prompt of %d were left out", n_tokens - len(tokens), n_tokens)
+        if not images:
+            return tokens, []
+        projector = self._parts.projector
+        assert projector is not None
+        vectors = []
+        # Here, in the caller's thread: an image takes seconds, and those who generate needn't wait for it.
+        for piece in pieces:
+            if piece.chunk:
+                made = projector.vectors(piece, flag)
+                if made is None:
+                    return None
+                vectors.append(made)
+        return place(pieces, vectors, projector)
+
+    def _kept_at_overflow(self, request: GenerationRequest, plan: Plan, places: Sequence[str]) -> int | None:
+        """How many tokens stay when the context is full: those of the system prompt. None if nothing may go."""
+        if request.options.get("on_overflow") != "shift" or places:
+            return None
+        return self._conversations.system_tokens(request, plan.tokens)
 
     def check(self, request: GenerationRequest) -> None:
         """Whether this model can honour the parameters, as far as that can be told without work.
@@ -247,64 +332,102 @@ class Engine:
             BadRequest: a text is empty.
             BackendError: llama.cpp failed, or the request was cancelled.
         """
-        if self._embedder is None:
+        embedder = self._embedder
+        if embedder is None:
             raise CapabilityNotSupported(f"the model {self.name!r} cannot embed")
         size = self.file.output_length
         if request.dimensions not in {None, size}:
             raise UnsupportedParameter(f"dimensions is {request.dimensions}; the model {self.name!r} has only {size}")
         try:
-            tokens = self._embedder.tokens(request.texts)
+            tokens = embedder.tokens(request.texts)
         except ValueError as error:
             raise BadRequest(str(error)) from error
-        threads = request.options.get("n_threads_batch") or self.options.n_threads_batch
-        job = EmbeddingJob(self._embedder, tokens, threads)
-        turns = self._embedding_turns
-        turns.join(job)
-        forget: Callable[[], object] = _nothing
+        wish = Wish()
+        forget = request.on_cancel(wish.cancel)
         try:
-            forget = request.on_cancel(lambda: turns.leave(job))
-            while not job.over:
-                turns.advance(job)
+            return embedder.embed(tokens, wish, request.options.get("n_threads_batch") or self.options.n_threads_batch)
         finally:
             forget()
-            turns.leave(job)
-        return job.result()
+
+    @property
+    def n_requests(self) -> int:
+        """Answers that are being computed or wait for a slot."""
+        return 0 if self._scheduler is None else self._scheduler.n_requests
 
     # Ending ---------------------------------------------------------------------------------------------
 
     @property
     def closed(self) -> bool:
         """Whether no request is taken any more."""
-        return self._turns.closed
+        part = self._scheduler or self._embedder or self._parts
+        return part.closed
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has closed because of an error, so that the model has to be loaded again."""
+        return self._scheduler is not None and self._scheduler.failed
 
     def retire(self) -> None:
-        """Free everything as soon as the requests that run have ended."""
-        self._turns.retire()
-        self._embedding_turns.retire()
+        """Free everything as soon as the requests that run have ended: at once if none do."""
+        _retire(self._scheduler, self._embedder, self._parts)
 
     def close(self, patience: float = math.inf) -> None:
         """End what runs, at most `patience` seconds long, and free everything."""
-        self._turns.close(patience)
-        self._embedding_turns.close(patience)
+        for part in (self._scheduler, self._embedder):
+            if part is not None:
+                part.close(patience)
+        self._parts.retire()
 
-    def _generations_ended(self) -> None:
-        if self._context is not None:
-            self._context.close()
-        self._close_part()
 
-    def _embeddings_ended(self) -> None:
-        if self._embedder is not None:
-            self._embedder.close()
-        self._close_part()
+def _retire(scheduler: Scheduler | None, embedder: Embedder | None, parts: _Parts, *, wait: bool = True) -> None:
+    # A finalizer runs in any thread, in the midst of anything: it must not wait.
+    if scheduler is not None:
+        scheduler.retire(wait=wait)
+    if embedder is not None:
+        embedder.retire()
+    parts.retire()
 
-    def _close_part(self) -> None:
-        with self._closing:
-            self._open_parts -= 1
-            last = not self._open_parts
+
+class _Parts:
+    """What the contexts of an engine share, the weights above all: freed when none of them needs it any more."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.projector: Projector | None = None
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._retired = False
+
+    def held(self) -> Callable[[], None]:
+        """One more needs it; what it returns is to be called once, when that is over."""
+        with self._lock:
+            self._holders += 1
+        return self._let_go
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is to be freed, or is."""
+        return self._retired
+
+    def retire(self) -> None:
+        """Nobody more will need it."""
+        with self._lock:
+            self._retired = True
+            last = not self._holders
         if last:
-            if self._projector is not None:
-                self._projector.close()
-            self._model.close()
+            self._free()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            last = self._retired and not self._holders
+        if last:
+            self._free()
+
+    def _free(self) -> None:
+        if self.projector is not None:
+            self.projector.close()
+        self.model.close()
 
 
 def _nothing() -> None:

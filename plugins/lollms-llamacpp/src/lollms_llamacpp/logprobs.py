@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from lollms_core import TokenLogprob
-from lollms_llamacpp.native import Context, Model
+from lollms_llamacpp.context import Context
+from lollms_llamacpp.native import Model
 
 __all__ = ["Logprobs"]
 
@@ -35,9 +36,9 @@ class Logprobs:
         self._top = min(top, model.n_vocab)
         self._waiting: deque[tuple[int, int, TokenLogprob]] = deque()
 
-    def of(self, context: Context, token: int) -> TokenLogprob:
-        """That of `token`, by the logits of the last token computed."""
-        return self._of(self._np.frombuffer(context.logits(), dtype=self._np.float32), token)
+    def of(self, context: Context, index: int, token: int) -> TokenLogprob:
+        """That of `token`, by the logits after the batch's token `index`."""
+        return self._of(self._np.frombuffer(context.logits(index), dtype=self._np.float32), token)
 
     def add(self, found: TokenLogprob, begin: int, end: int) -> None:
         """Hold `found` back, whose text are the answer's characters `begin` to `end`."""

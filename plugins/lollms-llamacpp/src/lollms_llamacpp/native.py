@@ -1,11 +1,10 @@
-"""llama.cpp, as few typed classes: the one module that knows llama-cpp-python.
+"""llama.cpp: its functions, its log, its weights and vocabularies. The one module that imports llama-cpp-python.
 
 llama-cpp-python is used for its C-level functions alone. They are ctypes functions, which give up the
 interpreter's lock at every call. That is right for those that compute, and wrong for those that last less
 than the handing over: the latter are called through ``ctypes.PyDLL``, which keeps it.
 
-Nothing here locks: a :class:`Context` and a :class:`Sampler` belong to one thread at a time. What a
-:class:`Model` does with its vocabulary is thread-safe (llama.h says so of the tokenizer).
+What a :class:`Model` does with its vocabulary is thread-safe (llama.h says so of the tokenizer).
 """
 
 from __future__ import annotations
@@ -17,18 +16,14 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
 from lollms_core import BackendError, BackendUnavailable
 from lollms_llamacpp.options import LoadOptions
-from lollms_llamacpp.turns import ClosedError
 
-__all__ = ["ABORTED", "Context", "Grammar", "Kept", "Model", "Sampler", "StopFlag", "library"]
-
-ABORTED: Final = 2
-"""What llama_decode returns when the stop flag ended it (llama.h)."""
+__all__ = ["ClosedError", "Kept", "Model", "StopFlag", "library"]
 
 _log = logging.getLogger("lollms_llamacpp.llama_cpp")
 
@@ -42,6 +37,9 @@ _RSTRIP: Final = 1 << 8
 _SHORT: Final = (
     "llama_get_logits_ith",
     "llama_memory_clear",
+    "llama_memory_seq_cp",
+    "llama_memory_seq_pos_min",
+    "llama_memory_seq_rm",
     "llama_sampler_accept",
     "llama_sampler_apply",
     "llama_sampler_free",
@@ -157,6 +155,16 @@ class StopFlag:
     def set(self) -> None:
         self.buffer[0] = b"\x01"
 
+    def clear(self) -> None:
+        self.buffer[0] = b"\0"
+
+    def __bool__(self) -> bool:
+        return self.buffer[0] != b"\0"
+
+
+class ClosedError(Exception):
+    """What was to be used is gone; whoever holds its successor may try there."""
+
 
 class Kept:
     """Memory of llama.cpp's that stays while anybody reads it: ``with kept: ...``, from any thread."""
@@ -235,6 +243,13 @@ class Model(Kept):
         if not pointer:
             raise BackendError(f"llama.cpp cannot load {path}{cause}")
         self.pointer: int = pointer
+        self._pieces: tuple[dict[int, bytes], dict[int, bytes]] = ({}, {})
+        # Their memory is a state that the whole text has made, of which no part can be taken back or copied.
+        self.whole_sequences = bool(lib.llama_model_is_recurrent(pointer) or lib.llama_model_is_hybrid(pointer))
+        self.vector_size = int(lib.llama_model_n_embd_inp(pointer))
+        """Numbers that stand for a token at the model's entrance."""
+        self.window = int(lib.llama_model_n_swa(pointer))
+        """Tokens that sliding-window attention looks back; 0 without."""
         self.vocab: int = lib.llama_model_get_vocab(pointer)
         self.n_vocab = int(lib.llama_vocab_n_tokens(self.vocab))
         self.bos: int | None = _token(lib.llama_vocab_bos(self.vocab))
@@ -279,6 +294,13 @@ class Model(Kept):
 
     def piece(self, token: int, *, special: bool) -> bytes:
         """The bytes that `token` stands for; of control tokens none, unless `special`."""
+        known = self._pieces[special]
+        found = known.get(token)
+        if found is None:
+            found = known[token] = self._piece(token, special)
+        return found
+
+    def _piece(self, token: int, special: bool) -> bytes:
         size = 64
         while True:
             buffer = ctypes.create_string_buffer(size)
@@ -314,160 +336,6 @@ class Model(Kept):
         return found
 
 
-class Context:
-    """A KV cache and the buffers to compute with, on a model's weights.
-
-    Args:
-        model: the model; it must stay open as long as this context.
-        options: threads, batch, attention, RoPE.
-        n_ctx: tokens that fit.
-        pooling: for embeddings, how one vector is made of many (llama.h, enum llama_pooling_type; -1 as the
-            model says); None for generating.
-
-    Raises:
-        BackendError: llama.cpp cannot make it, most often for lack of memory.
-    """
-
-    def __init__(self, model: Model, options: LoadOptions, n_ctx: int, *, pooling: int | None = None) -> None:
-        lib = self._lib = model.lib
-        params = lib.llama_context_default_params()
-        params.n_ctx = n_ctx
-        # Vectors are pooled over what is computed in one go, so that must be the whole text.
-        params.n_batch = params.n_ubatch = n_ctx if pooling is not None else min(options.n_batch, n_ctx)
-        params.n_threads, params.n_threads_batch = options.n_threads, options.n_threads_batch
-        if pooling is not None:
-            params.embeddings, params.pooling_type = True, pooling
-        _set_attention(params, options)
-        with lib.loading:
-            lib.messages.errors = []
-            pointer = lib.llama_init_from_model(model.pointer, params)
-            cause = lib.messages.cause()
-        if not pointer:
-            raise BackendError(f"llama.cpp cannot make room for a context of {n_ctx} tokens{cause}")
-        self.pointer: int = pointer
-        self.n_batch = int(lib.llama_n_batch(pointer))
-        self._memory = lib.llama_get_memory(pointer)
-        self._batch = lib.llama_batch()
-        self._logits_type = ctypes.c_float * model.n_vocab
-        self._flag: StopFlag | None = None
-        self._free = weakref.finalize(self, _free_context, lib.llama_free, pointer, model)
-        self._free.atexit = False
-
-    def start(self, flag: StopFlag, n_threads: int, n_threads_batch: int) -> None:
-        """Forget all earlier tokens; raising `flag` ends what is computed from now on."""
-        if self._memory:
-            self._lib.llama_memory_clear(self._memory, False)
-        self._lib.llama_set_n_threads(self.pointer, n_threads, n_threads_batch)
-        self._lib.llama_set_abort_callback(self.pointer, self._lib.stop_if_not_empty, ctypes.addressof(flag.buffer))
-        self._flag = flag  # llama.cpp reads its memory until the next start
-
-    def decode(self, tokens: Any, offset: int, count: int) -> int:
-        """Compute `count` tokens of a c_int32 array after those before; 0, or llama_decode's error."""
-        batch = self._batch
-        batch.n_tokens = count
-        batch.token = ctypes.cast(ctypes.addressof(tokens) + 4 * offset, ctypes.POINTER(ctypes.c_int32))
-        code = int(self._lib.llama_decode(self.pointer, batch))
-        # With a GPU the work may still go on; waiting for it here gives up the interpreter's lock.
-        self._lib.llama_synchronize(self.pointer)
-        return code
-
-    def logits(self) -> memoryview:
-        """The logits of the last token computed: a 32-bit float for each of the vocabulary, until the next decode."""
-        values = self._lib.llama_get_logits_ith(self.pointer, -1)
-        return memoryview(self._logits_type.from_address(ctypes.addressof(values.contents)))
-
-    def embedding(self, size: int) -> list[float] | None:
-        """The pooled vector of the tokens just computed, None if there is none."""
-        vector = self._lib.llama_get_embeddings_seq(self.pointer, 0)
-        return list(vector[:size]) if vector else None
-
-    def close(self) -> None:
-        self._free()
-
-
-class Sampler:
-    """A chain of llama.cpp's samplers, made by `parts` in the order of their application."""
-
-    def __init__(self, model: Model, parts: Sequence[Callable[[Any], Any]]) -> None:
-        lib = self._lib = model.lib
-        self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        for part in parts:
-            lib.llama_sampler_chain_add(self._chain, part(lib))
-        self._free = weakref.finalize(self, lib.llama_sampler_free, self._chain)
-        self._free.atexit = False
-
-    def accept(self, token: int) -> None:
-        """Have the penalties know of a token that was not taken by :meth:`sample`, such as the prompt's."""
-        self._lib.llama_sampler_accept(self._chain, token)
-
-    def sample(self, context: Context) -> int:
-        """The next token, by the logits of the last one computed; it is accepted."""
-        return int(self._lib.llama_sampler_sample(self._chain, context.pointer, -1))
-
-    def choose(self, address: int, count: int) -> int:
-        """The next token of `count` candidates, llama_token_data each; their memory is changed. It is not accepted."""
-        array = _candidates(self._lib, address, count)
-        self._lib.llama_sampler_apply(self._chain, ctypes.byref(array))
-        return int(array.data[array.selected].id)
-
-    def close(self) -> None:
-        self._free()
-
-
-class Grammar:
-    """A grammar, and how far an answer has come in it.
-
-    Args:
-        model: whose tokens are judged.
-        text: GBNF; its first rule is ``root``.
-
-    Raises:
-        ValueError: llama.cpp does not take it; why, it writes to stderr.
-    """
-
-    def __init__(self, model: Model, text: str) -> None:
-        lib = self._lib = model.lib
-        pointer = lib.llama_sampler_init_grammar(model.vocab, text.encode(), b"root")
-        if not pointer:
-            raise ValueError("llama.cpp refuses the grammar that the answer is to keep to")
-        self._pointer = pointer
-        self._one = lib.llama_token_data()
-        self._array_of_one = _candidates(lib, ctypes.addressof(self._one), 1)
-        self._free = weakref.finalize(self, lib.llama_sampler_free, pointer)
-        self._free.atexit = False
-
-    def allows(self, token: int) -> bool:
-        """Whether the answer may go on with `token`."""
-        self._one.id, self._one.logit = token, 0.0
-        self._lib.llama_sampler_apply(self._pointer, ctypes.byref(self._array_of_one))
-        return bool(self._one.logit == 0.0)
-
-    def mask(self, address: int, count: int) -> None:
-        """Set the logit of each of `count` candidates that is not allowed to minus infinity."""
-        # Some milliseconds, so the interpreter's lock is given up.
-        self._lib.functions.llama_sampler_apply(self._pointer, ctypes.byref(_candidates(self._lib, address, count)))
-
-    def accept(self, token: int) -> None:
-        """Go on with `token`, which must be allowed: llama.cpp ends the whole process if it isn't."""
-        self._lib.llama_sampler_accept(self._pointer, token)
-
-    def close(self) -> None:
-        self._free()
-
-
-def _candidates(lib: Any, address: int, count: int) -> Any:
-    """A llama_token_data_array over memory that holds `count` llama_token_data (llama.h: id, logit, p)."""
-    array = lib.llama_token_data_array()
-    array.data = ctypes.cast(address, lib.llama_token_data_p)
-    array.size, array.selected, array.sorted = count, -1, False
-    return array
-
-
-def _free_context(free: Callable[[int], None], pointer: int, _model: Model) -> None:
-    # The model stands here to outlive its context where both are left to the garbage collector.
-    free(pointer)
-
-
 def _token(number: int) -> int | None:
     return int(number) if number >= 0 else None
 
@@ -480,18 +348,3 @@ def _load_mode(options: LoadOptions, default: int) -> int:
     if options.use_mlock:
         return locked if options.use_mmap is False else both
     return mapped if options.use_mmap else plain
-
-
-def _set_attention(params: Any, options: LoadOptions) -> None:
-    if options.flash_attn is not None:
-        params.flash_attn_type = int(options.flash_attn)
-    if options.offload_kqv is not None:
-        params.offload_kqv = options.offload_kqv
-    if options.rope_scaling is not None:
-        params.rope_scaling_type = ("none", "linear", "yarn").index(options.rope_scaling)
-    if options.rope_freq_base is not None:
-        params.rope_freq_base = options.rope_freq_base
-    if options.rope_freq_scale is not None:
-        params.rope_freq_scale = options.rope_freq_scale
-    if options.yarn_orig_ctx is not None:
-        params.yarn_orig_ctx = options.yarn_orig_ctx

@@ -18,10 +18,14 @@ __all__ = [
     "CompletionFormat",
     "LlamaCppOptions",
     "LoadOptions",
+    "OnOverflow",
+    "Pooling",
     "check_request_options",
 ]
 
 CompletionFormat = Literal["chat", "text"]
+OnOverflow = Literal["error", "shift"]
+Pooling = Literal["mean", "cls", "last"]
 RopeScaling = Literal["none", "linear", "yarn"]
 
 DEFAULT_CONTEXT: Final = 8192
@@ -31,18 +35,25 @@ _MAX_WHOLE: Final = 2**31 - 1  # llama.cpp's sizes are 32-bit
 
 
 class LlamaCppOptions(TypedDict, total=False):
-    """Options for the constructor; completion_format, chat_template and n_threads_batch also for a single request.
+    """Options for the constructor; those marked (r) also for a single request.
 
     Attributes:
-        completion_format: how ``generate_text`` without ``split`` puts its prompt: "chat" as a user message in
+        completion_format: (r) how ``generate_text`` without ``split`` puts its prompt: "chat" as a user message in
             the model's chat template, "text" as it stands. Default: "chat" if the model has a template.
-        chat_template: a Jinja template in place of the model's own.
+        chat_template: (r) a Jinja template in place of the model's own.
         mmproj: a projector's GGUF file, by which the model sees images. Default: the only ``mmproj*.gguf`` beside a
             model that is alone in its folder, if the two fit.
-        n_threads_batch: CPU threads for reading the prompt. Default: as ``n_threads``.
+        n_threads_batch: (r) CPU threads for reading the prompt. Default: as ``n_threads``.
         n_gpu_layers: layers to keep on a GPU, -1 for all (the default); a build for CPUs ignores it.
         main_gpu: the GPU to use where there are several. Default 0.
-        n_batch: tokens of the prompt that are read in one step. Default 512.
+        n_parallel: answers that are computed at once; further requests wait. They share the context. Default 8.
+        max_queue: requests that may wait; one more is Overloaded. Default 1024.
+        on_overflow: (r) what happens where the context is full: "error" refuses a prompt that doesn't fit and ends an
+            answer there (finish_reason "length"), "shift" leaves out the oldest tokens after the system prompt and
+            goes on. Default "error".
+        pooling: how a text's vector is made of its tokens': their "mean", the first one's ("cls") or the "last" one's.
+            Default: what the model's file names, else "mean".
+        n_batch: tokens that are read in one step at most; fewer where a step would last too long. Default 2048.
         flash_attn: flash attention on or off. Default: where the backend has it.
         use_mmap: whether the file is mapped into memory rather than read. Default: llama.cpp's choice.
         use_mlock: whether the weights are kept from being swapped out. Default False.
@@ -59,6 +70,10 @@ class LlamaCppOptions(TypedDict, total=False):
     n_threads_batch: int
     n_gpu_layers: int
     main_gpu: int
+    n_parallel: int
+    max_queue: int
+    on_overflow: OnOverflow
+    pooling: Pooling
     n_batch: int
     flash_attn: bool
     use_mmap: bool
@@ -79,7 +94,10 @@ class LoadOptions:
     n_threads_batch: int = 1
     n_gpu_layers: int | None = None
     main_gpu: int | None = None
-    n_batch: int = 512
+    n_parallel: int = 8
+    max_queue: int = 1024
+    pooling: Pooling | None = None
+    n_batch: int = 2048
     flash_attn: bool | None = None
     use_mmap: bool | None = None
     use_mlock: bool | None = None
@@ -170,6 +188,10 @@ _CHECKS: Final[dict[str, Any]] = {
     "n_threads_batch": _whole(1, MAX_THREADS),
     "n_gpu_layers": _whole(-1),
     "main_gpu": _whole(0),
+    "n_parallel": _whole(1, 256),
+    "max_queue": _whole(0),
+    "on_overflow": _one_of(get_args(OnOverflow)),
+    "pooling": _one_of(get_args(Pooling)),
     "n_batch": _whole(1),
     "flash_attn": _flag,
     "use_mmap": _flag,
@@ -181,7 +203,7 @@ _CHECKS: Final[dict[str, Any]] = {
     "yarn_orig_ctx": _whole(1),
 }
 _FIELDS: Final = frozenset(field.name for field in dataclasses.fields(LoadOptions))
-_OF_REQUESTS: Final = frozenset({"completion_format", "chat_template", "n_threads_batch"})
+_OF_REQUESTS: Final = frozenset({"completion_format", "chat_template", "n_threads_batch", "on_overflow"})
 
 LOAD_OPTIONS: Final = frozenset(LlamaCppOptions.__optional_keys__) - _OF_REQUESTS
 """Options that count only when a model is loaded."""

@@ -11,7 +11,7 @@ from lollms_core import BackendUnavailable, ModelNotFound
 from lollms_llamacpp.engine import Engine
 from lollms_llamacpp.library import EMBEDDED
 from lollms_llamacpp.model_file import ModelFile, model_file
-from lollms_llamacpp.turns import ClosedError
+from lollms_llamacpp.native import ClosedError
 
 __all__ = ["GoOn", "Residents"]
 
@@ -153,6 +153,10 @@ class Residents:
     def check_replaced(self, engine: Engine) -> None:
         """Return if there is a successor of a closed `engine`, else raise."""
         self.ensure_open()
+        if engine.failed:
+            with self._loading:
+                if engine is self.engine:
+                    self.engine, self._away = None, (engine.file.path, engine.name)
         if engine is self.engine:
             raise BackendUnavailable(f"the model {engine.name!r} is closed")
 

@@ -85,6 +85,11 @@ class Sampling:
             self.repeat_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
         )
 
+    @property
+    def plainly_greedy(self) -> bool:
+        """Whether the most likely token is taken, whatever came before."""
+        return self.temperature < _GREEDY_BELOW and not self.logit_bias and not self.penalizes
+
     def parts(self, n_vocab: int) -> list[Callable[[Any], Any]]:
         """Makers of the samplers, in llama.cpp's own order (common/common.h)."""
         parts: list[Callable[[Any], Any]] = []

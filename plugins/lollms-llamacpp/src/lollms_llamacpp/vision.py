@@ -11,23 +11,26 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import importlib
 import os
+import threading
 import weakref
-from collections.abc import Sequence
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from lollms_core import BackendError, BackendUnavailable, ImageError
 from lollms_core.messages import Image
+from lollms_llamacpp.context import Context
 from lollms_llamacpp.image_size import image_size
 from lollms_llamacpp.model_file import ModelFile, model_file, shard_of
-from lollms_llamacpp.native import ABORTED, Context, Kept, Model, StopFlag, library
+from lollms_llamacpp.native import Kept, Model, StopFlag, library
 from lollms_llamacpp.options import LoadOptions
 from lollms_llamacpp.projector_checks import projector_fault
 
-__all__ = ["ImageContext", "Piece", "Projector", "projector_beside", "projector_file", "sees"]
+__all__ = ["Piece", "Projector", "projector_beside", "projector_file", "sees"]
 
 _MARKER: Final = b"<__media__>"
 _TEXT: Final = 0  # mtmd.h, enum mtmd_input_chunk_type
@@ -36,6 +39,7 @@ _NODES_BETWEEN_LOOKS: Final = 16
 
 _MAX_PIXELS: Final = 64_000_000
 _MAX_RATIO: Final = 100
+_MOST_KEPT: Final = 64 * 2**20  # bytes of images' vectors
 
 
 # Files ------------------------------------------------------------------------------------------------
@@ -120,12 +124,16 @@ class Piece:
         n_tokens: room that it takes in the context.
         tokens: its text; () for an image.
         chunk: libmtmd's part of an image, 0 for text; the memory belongs to `owner`.
+        n_positions: positions that an image passes: those that see in two dimensions pass fewer than its tokens.
+        key: the same number for the same part of the same image, and for no other.
     """
 
     n_tokens: int
     tokens: tuple[int, ...] = ()
     chunk: int = 0
     owner: object = None
+    n_positions: int = 0
+    key: int = 0
 
 
 class Projector(Kept):
@@ -155,6 +163,8 @@ class Projector(Kept):
         # libmtmd has no way to end the reading of an image but this: it asks after each step of the computation.
         self._flag: StopFlag | None = None
         self._steps = 0
+        self._encoding = threading.Lock()
+        self._known: OrderedDict[int, Any] = OrderedDict()
         looks = weakref.WeakMethod(self._goes_on)
 
         def goes_on(_tensor: object, ask: bool, _data: object) -> bool:
@@ -201,42 +211,65 @@ class Projector(Kept):
                 mtmd.mtmd_bitmap_free(bitmap)
             if code:
                 raise ImageError(f"llama.cpp cannot prepare this image for the model (mtmd_tokenize returned {code})")
-            return chunks.pieces()
+            digest = hashlib.sha256(image.data).digest()
+            return chunks.pieces(int.from_bytes(digest[:16], "little"))
 
-    def decode(self, context: Context, piece: Piece, past: int, n_batch: int, flag: StopFlag) -> tuple[int, int]:
-        """Compute the vectors of an image's `piece` and have the model read them after `past` positions.
+    def vectors(self, piece: Piece, flag: StopFlag) -> Any:
+        """The vectors of an image's `piece`; None if `flag` ended it. From any thread, one at a time.
 
-        Returns:
-            0, llama_decode's error or ABORTED; and the positions passed then.
+        Those of the last images are kept, since a conversation shows its images again with each turn.
+
+        Raises:
+            BackendError: libmtmd failed.
+            ClosedError: the memory is gone.
         """
         mtmd = self._mtmd
-        with self:
+        with self, self._encoding:
+            if piece.key in self._known:
+                self._known.move_to_end(piece.key)
+                return self._known[piece.key]
             self._flag, self._steps = flag, 0
             code = mtmd.mtmd_encode_chunk(self._pointer, piece.chunk)
             self._flag = None
-            if _raised(flag):
-                return ABORTED, past
+            if flag:
+                return None
             if code:
                 raise BackendError("llama.cpp cannot compute the vectors of an image")
-            vectors = mtmd.mtmd_get_output_embd(self._pointer)
-            after = ctypes.c_int32(past)
-            code = mtmd.mtmd_helper_decode_image_chunk(
-                self._pointer,
-                context.pointer,
-                piece.chunk,
-                vectors,
-                past,
-                0,
-                n_batch,
-                ctypes.byref(after),
-                mtmd.mtmd_helper_post_decode_callback(),
-                None,
+            size = piece.n_tokens * self._model.vector_size
+            found = (ctypes.c_float * size)()
+            ctypes.memmove(found, mtmd.mtmd_get_output_embd(self._pointer), ctypes.sizeof(found))
+            self._known[piece.key] = found
+            while len(self._known) > 1 and sum(map(ctypes.sizeof, self._known.values())) > _MOST_KEPT:
+                self._known.popitem(last=False)
+            return found
+
+    def read_by(self, context: Context, piece: Piece, vectors: Any, sequence: int, position: int) -> int:
+        """Have the model read an image's vectors in `sequence` at `position`; 0, or llama_decode's error.
+
+        Raises:
+            ClosedError: the memory is gone.
+        """
+        mtmd = self._mtmd
+        with self:
+            after = ctypes.c_int32(position)
+            return int(
+                mtmd.mtmd_helper_decode_image_chunk(
+                    self._pointer,
+                    context.pointer,
+                    piece.chunk,
+                    vectors,
+                    position,
+                    sequence,
+                    context.n_batch,
+                    ctypes.byref(after),
+                    mtmd.mtmd_helper_post_decode_callback(),
+                    None,
+                )
             )
-            return code, after.value
 
     def _goes_on(self, ask: bool) -> bool:
         """Asked for a step: whether it will be looked at; told of one: whether the next ones shall follow."""
-        stopped = self._flag is not None and _raised(self._flag)
+        stopped = bool(self._flag)
         if not ask:
             return not stopped
         self._steps += 1
@@ -251,7 +284,8 @@ class _Chunks:
         self.pointer: int = mtmd.mtmd_input_chunks_init()
         weakref.finalize(self, mtmd.mtmd_input_chunks_free, self.pointer).atexit = False
 
-    def pieces(self) -> list[Piece]:
+    def pieces(self, image: int) -> list[Piece]:
+        """The parts of the image with the number `image`, below 2**128."""
         mtmd = self._mtmd
         found = []
         for index in range(mtmd.mtmd_input_chunks_size(self.pointer)):
@@ -267,79 +301,13 @@ class _Chunks:
                     )
                 found.append(Piece(size.value, text))
             elif kind == _IMAGE:
-                found.append(Piece(count, chunk=chunk, owner=self))
+                positions = int(mtmd.mtmd_input_chunk_get_n_pos(chunk))
+                found.append(
+                    Piece(count, chunk=chunk, owner=self, n_positions=positions, key=image << 14 | index % 2**14)
+                )
             else:
                 raise ImageError("llama.cpp takes this for a sound, not for an image")
         return [piece for piece in found if piece.n_tokens]
-
-
-class ImageContext:
-    """A :class:`Context` for one prompt with images: to an answer it is one whose next batch ends at their edges.
-
-    The prompt's tokens are numbers below 0 where an image stands, as many as it takes.
-    """
-
-    def __init__(self, context: Context, projector: Projector, pieces: Sequence[Piece]) -> None:
-        self._context = context
-        self._projector = projector
-        self._pieces = pieces
-        self._index = self._done = 0  # the piece that is next, and the tokens of it that are computed
-        self._past = 0  # positions, which may be fewer than tokens: an image can have one for a whole row
-        self._flag = StopFlag()
-        self._batch = library().llama_batch()
-
-    @property
-    def pointer(self) -> int:
-        return self._context.pointer
-
-    @property
-    def prompt(self) -> list[int]:
-        """The prompt's tokens."""
-        return [token for piece in self._pieces for token in (piece.tokens or (-1,) * piece.n_tokens)]
-
-    @property
-    def n_batch(self) -> int:
-        """How many tokens the next decode takes at most."""
-        if self._index == len(self._pieces):
-            return self._context.n_batch
-        piece = self._pieces[self._index]
-        return piece.n_tokens if piece.chunk else min(self._context.n_batch, piece.n_tokens - self._done)
-
-    def logits(self) -> Any:
-        """See :meth:`Context.logits`."""
-        return self._context.logits()
-
-    def start(self, flag: StopFlag, n_threads: int, n_threads_batch: int) -> None:
-        """See :meth:`Context.start`."""
-        self._index = self._done = self._past = 0
-        self._flag = flag
-        self._context.start(flag, n_threads, n_threads_batch)
-
-    def decode(self, tokens: Any, offset: int, count: int) -> int:
-        """See :meth:`Context.decode`; of an image always all of it."""
-        piece = self._pieces[self._index] if self._index < len(self._pieces) else None
-        if piece is not None and piece.chunk:
-            code, past = self._projector.decode(self._context, piece, self._past, self._context.n_batch, self._flag)
-            if code == 0:
-                self._past, self._index = past, self._index + 1
-            return code
-        positions = (ctypes.c_int32 * count)(*range(self._past, self._past + count))
-        code = self._decode(tokens, offset, count, positions)
-        if code == 0:
-            self._past += count
-            self._done += count
-            if piece is not None and self._done == piece.n_tokens:
-                self._index, self._done = self._index + 1, 0
-        return code
-
-    def _decode(self, tokens: Any, offset: int, count: int, positions: Any) -> int:
-        lib, batch = library(), self._batch
-        batch.n_tokens = count
-        batch.token = ctypes.cast(ctypes.addressof(tokens) + 4 * offset, ctypes.POINTER(ctypes.c_int32))
-        batch.pos = ctypes.cast(positions, ctypes.POINTER(ctypes.c_int32))
-        code = int(lib.llama_decode(self.pointer, batch))
-        lib.llama_synchronize(self.pointer)
-        return code
 
 
 def _check_image(image: Image) -> None:
@@ -351,10 +319,6 @@ def _check_image(image: Image) -> None:
         raise ImageError(f"the image has {width} x {height} pixels; llama.cpp gets at most {_MAX_PIXELS}")
     if max(width, height) > _MAX_RATIO * min(width, height):
         raise ImageError(f"the image is too thin: {width} x {height} pixels")
-
-
-def _raised(flag: StopFlag) -> bool:
-    return flag.buffer[0] != b"\0"
 
 
 def _free_projector(free: Any, pointer: int, _model: Model, _callback: object) -> None:
