@@ -37,11 +37,14 @@ class LlamaCppBinding(EventBinding):
     The model is loaded at once if one is named, by ``model_path``, or by ``model_name`` inside
     ``models_path``; the name ``smollm2`` is the embedded model of the extra ``lollms-llamacpp[smollm2]``.
 
-    Requests from several threads are answered one after the other, first come, first served. With the same
-    seed and parameters the answer is the same. Where a parameter is None, what the model's file recommends
-    counts, else llama.cpp's default: temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, no penalties; an
-    answer without ``n_predict`` ends where the model or the context ends it. The tokens counted in ``usage``
-    are those of the text: the token by which the model ends its answer is not among them.
+    Requests from any thread or event loop are answered together, ``n_parallel`` at once; others wait, first come, first
+    served. With the same seed and parameters the answer is the same, alone or in company, if ``cache_prompt`` is False;
+    else what is reused of earlier requests may change it after some tokens.
+
+    Where a parameter is None, what the model's file recommends counts, else llama.cpp's default: temperature 0.8, top_k
+    40, top_p 0.95, min_p 0.05, no penalties; an answer without ``n_predict`` ends where the model or the context ends
+    it. The tokens counted in ``usage`` are those of the text: the token by which the model ends its answer is not among
+    them.
 
     A plain prompt is put into the model's chat template as a user's message, or, where the model has no
     template, continued as it stands (``completion_format``). Only the template's own text can contain control
@@ -68,7 +71,7 @@ class LlamaCppBinding(EventBinding):
     options: ClassVar[type] = LlamaCppOptions
     uses: ClassVar[frozenset[str]] = frozenset(
         {
-            "cache_prompt",  # permits reuse of earlier work; there is none
+            "cache_prompt",
             "ctx_size",
             "frequency_penalty",
             "logit_bias",
