@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from lollms_core import (
 )
 from lollms_llamacpp.engine import Engine
 from lollms_llamacpp.library import Library, as_path
+from lollms_llamacpp.loaded_model import LoadedModel
 from lollms_llamacpp.model_file import CAPABILITIES, ModelFile, model_file, shard_of
 from lollms_llamacpp.native import ClosedError
 from lollms_llamacpp.options import LlamaCppOptions, LoadOptions, check_request_options
@@ -217,18 +218,21 @@ class LlamaCppBinding(EventBinding):
     def get_model_info(self) -> dict[str, Any]:
         """What is loaded: the contract's keys, and of a loaded model its file's facts.
 
-        ``parameters`` are the defaults in force; ``n_params`` is the size of the model.
+        ``parameters`` are the defaults in force; ``n_params`` is the size of the model; ``pid`` is the process that
+        it is in, None if that has died, and ``isolated`` tells whether it is one of its own.
         """
         engine = self._models.engine
         info = super().get_model_info()
         if engine is None:
             path = self._models.path
             return {**info, "path": None if path is None else str(path)}
-        facts = engine.file.facts()
+        facts, pid = engine.file.facts(), engine.pid
         return {
             **facts,
             **info,
-            "loaded": True,
+            "loaded": pid is not None,
+            "pid": pid,
+            "isolated": engine.options.isolate,
             "ctx_size": engine.ctx_size,
             "trained_ctx_size": facts["ctx_size"],
             "n_params": facts["parameters"],
@@ -279,7 +283,7 @@ class LlamaCppBinding(EventBinding):
         """The models in memory: the one in use, and those of requests with a model of their own.
 
         Each is a dict with model_name, size (bytes of its weights), expires_at (None: it stays until it is
-        unloaded; a request's own model goes with the request) and path.
+        unloaded; a request's own model goes with the request), path, and pid, the process that it is in.
         """
         return [
             {
@@ -287,8 +291,10 @@ class LlamaCppBinding(EventBinding):
                 "size": engine.size,
                 "expires_at": None,
                 "path": str(engine.file.path),
+                "pid": pid,
             }
             for engine in self._models.present()
+            if (pid := engine.pid) is not None
         ]
 
     def unload(self, model_name: str | None = None) -> None:
@@ -311,7 +317,7 @@ class LlamaCppBinding(EventBinding):
         super().close()
         self._models.close()
 
-    def _load(self, path: Path, name: str | None) -> Engine | None:
+    def _load(self, path: Path, name: str | None) -> LoadedModel | None:
         """Make the model of a file the one in use; what was there."""
         old = self._models.load(path, name)
         self.model_name = self._models.name
@@ -331,8 +337,13 @@ class LlamaCppBinding(EventBinding):
         except LollmsError:
             return False  # it comes out when the model is loaded
 
-    def _make(self, file: ModelFile, name: str | None, go_on: GoOn, guest: bool) -> Engine:
-        return Engine(
+    def _make(self, file: ModelFile, name: str | None, go_on: GoOn, guest: bool) -> LoadedModel:
+        load: Callable[..., LoadedModel] = Engine
+        if self._load_options.isolate:
+            from lollms_llamacpp.isolated.remote import RemoteEngine
+
+            load = RemoteEngine
+        return load(
             name or _name_of(file),
             file,
             self._load_options,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import logging
 import math
+import os
 import threading
 import weakref
 from collections.abc import Callable, Generator, Sequence
@@ -130,6 +131,11 @@ class Engine:
     def size(self) -> int:
         """Bytes of the weights, the projector's with them."""
         return self.file.size + self._projector_size
+
+    @property
+    def pid(self) -> int:
+        """The process whose memory it is in: this one."""
+        return os.getpid()
 
     @property
     def sees(self) -> bool:

@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 from lollms_core import BackendError, BackendUnavailable
 from lollms_llamacpp.options import LoadOptions
 
-__all__ = ["ClosedError", "Kept", "Model", "StopFlag", "library"]
+__all__ = ["REMEDY", "ClosedError", "Kept", "Model", "StopFlag", "library"]
 
 _log = logging.getLogger("lollms_llamacpp.llama_cpp")
 
@@ -52,7 +52,7 @@ _SHORT: Final = (
     "llama_vocab_is_eog",
 )
 
-_REMEDY: Final = (
+REMEDY: Final = (
     'CMAKE_ARGS="-DGGML_NATIVE=OFF" pip install --no-cache-dir --force-reinstall '
     "--no-binary llama-cpp-python llama-cpp-python"
 )
@@ -138,9 +138,7 @@ def _library() -> _Library:
         functions = importlib.import_module("llama_cpp.llama_cpp")
     except (ImportError, OSError, RuntimeError) as error:
         # RuntimeError is what llama_cpp makes of a shared library that the system refuses.
-        raise BackendUnavailable(
-            f"llama-cpp-python cannot be imported ({error}); install it with: {_REMEDY}"
-        ) from error
+        raise BackendUnavailable(f"llama-cpp-python cannot be imported ({error}); install it with: {REMEDY}") from error
     return _Library(functions)
 
 

@@ -62,6 +62,7 @@ class LlamaCppOptions(TypedDict, total=False):
         rope_freq_base: RoPE's base frequency. Default: the model's own.
         rope_freq_scale: RoPE's frequency factor. Default: the model's own.
         yarn_orig_ctx: the trained context that YaRN starts from, in tokens. Default: the model's own.
+        isolate: whether each model is in a process of its own, whose death this one survives. Default False.
     """
 
     completion_format: CompletionFormat
@@ -83,6 +84,7 @@ class LlamaCppOptions(TypedDict, total=False):
     rope_freq_base: float
     rope_freq_scale: float
     yarn_orig_ctx: int
+    isolate: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,7 @@ class LoadOptions:
     rope_freq_base: float | None = None
     rope_freq_scale: float | None = None
     yarn_orig_ctx: int | None = None
+    isolate: bool = False
 
     @classmethod
     def of(cls, defaults: Mapping[str, Any]) -> LoadOptions:
@@ -201,6 +204,7 @@ _CHECKS: Final[dict[str, Any]] = {
     "rope_freq_base": _positive,
     "rope_freq_scale": _positive,
     "yarn_orig_ctx": _whole(1),
+    "isolate": _flag,
 }
 _FIELDS: Final = frozenset(field.name for field in dataclasses.fields(LoadOptions))
 _OF_REQUESTS: Final = frozenset({"completion_format", "chat_template", "n_threads_batch", "on_overflow"})

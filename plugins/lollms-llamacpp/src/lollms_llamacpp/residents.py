@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from lollms_core import BackendUnavailable, ModelNotFound
-from lollms_llamacpp.engine import Engine
 from lollms_llamacpp.library import EMBEDDED
+from lollms_llamacpp.loaded_model import LoadedModel
 from lollms_llamacpp.model_file import ModelFile, model_file
 from lollms_llamacpp.native import ClosedError
 
@@ -33,7 +33,7 @@ class Residents:
     def __init__(
         self,
         owner: str,
-        make: Callable[[ModelFile, str | None, GoOn, bool], Engine],
+        make: Callable[[ModelFile, str | None, GoOn, bool], LoadedModel],
         find: Callable[[str], Path],
     ) -> None:
         self._owner = owner
@@ -42,10 +42,10 @@ class Residents:
         self._loading = threading.Lock()  # one model is loaded at a time
         self._returning = threading.Lock()
         self._inviting = threading.Lock()
-        self.engine: Engine | None = None
+        self.engine: LoadedModel | None = None
         """The model in use, None while it is not in memory."""
         self._away: tuple[Path, str] | None = None  # unloaded: the next request loads it again
-        self.guests: dict[Path, Engine] = {}
+        self.guests: dict[Path, LoadedModel] = {}
         """Models of single requests, until these have ended."""
         self._ended = False
 
@@ -73,7 +73,7 @@ class Residents:
         engine, away = self.engine, self._away
         return engine.file.path if engine is not None else away[0] if away is not None else None
 
-    def load(self, path: Path, name: str | None = None) -> Engine | None:
+    def load(self, path: Path, name: str | None = None) -> LoadedModel | None:
         """Make the model of a file the one in use; what was in its place, for the caller to close.
 
         Raises:
@@ -81,7 +81,7 @@ class Residents:
         """
         return self._install(self._loaded(path, name))
 
-    def use(self, use: Callable[[Engine], _Result], model: str | None = None) -> _Result:
+    def use(self, use: Callable[[LoadedModel], _Result], model: str | None = None) -> _Result:
         """What `use` makes of the engine for `model`, also if that is changed in the meantime."""
         while True:
             engine, release = self.engine_for(model)
@@ -92,7 +92,7 @@ class Residents:
             finally:
                 release()
 
-    def engine_for(self, model: str | None, go_on: GoOn = None) -> tuple[Engine, Callable[[], object]]:
+    def engine_for(self, model: str | None, go_on: GoOn = None) -> tuple[LoadedModel, Callable[[], object]]:
         """The engine for a request, and what to call when the request has begun on it.
 
         Raises:
@@ -128,7 +128,7 @@ class Residents:
             raise ModelNotFound(f"the model {model!r} is not loaded; ps() tells which are")
         engine.retire()
 
-    def present(self) -> list[Engine]:
+    def present(self) -> list[LoadedModel]:
         """What is in memory."""
         engine = self.engine
         own = [] if engine is None else [engine]
@@ -150,7 +150,7 @@ class Residents:
         if self._ended:
             raise BackendUnavailable(f"the binding {self._owner!r} is closed; create a new one")
 
-    def check_replaced(self, engine: Engine) -> None:
+    def check_replaced(self, engine: LoadedModel) -> None:
         """Return if there is a successor of a closed `engine`, else raise."""
         self.ensure_open()
         if engine.failed:
@@ -160,13 +160,13 @@ class Residents:
         if engine is self.engine:
             raise BackendUnavailable(f"the model {engine.name!r} is closed")
 
-    def _loaded(self, path: Path, name: str | None, go_on: GoOn = None, *, guest: bool = False) -> Engine:
+    def _loaded(self, path: Path, name: str | None, go_on: GoOn = None, *, guest: bool = False) -> LoadedModel:
         file = model_file(path)
         with self._loading:
             # Closing the binding doesn't wait for a large file to be read.
             return self._make(file, name, lambda: not self._ended and (go_on is None or go_on()), guest)
 
-    def _install(self, engine: Engine) -> Engine | None:
+    def _install(self, engine: LoadedModel) -> LoadedModel | None:
         with self._loading:
             if self._ended:
                 engine.close()
@@ -174,7 +174,7 @@ class Residents:
             old, self.engine, self._away = self.engine, engine, None
         return old
 
-    def _present(self, go_on: GoOn) -> Engine:
+    def _present(self, go_on: GoOn) -> LoadedModel:
         """The engine in use, loaded again if it is away."""
         with self._returning:
             engine, away = self.engine, self._away
@@ -196,7 +196,7 @@ class Residents:
         assert present is not None  # load_model was faster
         return present
 
-    def _guest(self, path: Path, name: str, go_on: GoOn) -> tuple[Engine, Callable[[], object]]:
+    def _guest(self, path: Path, name: str, go_on: GoOn) -> tuple[LoadedModel, Callable[[], object]]:
         """A model for a single request, which others that want the same share while it is there."""
         with self._inviting:
             self.guests = {file: guest for file, guest in self.guests.items() if not guest.closed}
