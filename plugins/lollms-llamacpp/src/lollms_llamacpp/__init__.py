@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from lollms_llamacpp.binding import LlamaCppBinding
 from lollms_llamacpp.options import LlamaCppOptions
+from lollms_llamacpp.probing import Probe, probe
 
-__all__ = ["LlamaCppBinding", "LlamaCppOptions"]
+__all__ = ["LlamaCppBinding", "LlamaCppOptions", "Probe", "probe"]
 
 __version__ = "0.1.0"

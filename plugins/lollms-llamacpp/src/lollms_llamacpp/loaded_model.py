@@ -15,7 +15,7 @@ __all__ = ["LoadedModel"]
 class LoadedModel(Protocol):
     """A model that serves requests, many at once, each in the thread that asks.
 
-    A method that is called when the model is closed raises :class:`~lollms_llamacpp.turns.ClosedError`; nothing has
+    A method that is called when the model is closed raises :class:`~lollms_llamacpp.native.ClosedError`; nothing has
     been done then.
     """
 

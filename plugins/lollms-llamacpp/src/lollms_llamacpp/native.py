@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 
 from lollms_core import BackendError, BackendUnavailable
 from lollms_llamacpp.options import LoadOptions
+from lollms_llamacpp.probing.builds import check_build
 
 __all__ = ["REMEDY", "ClosedError", "Kept", "Model", "StopFlag", "library"]
 
@@ -125,7 +126,8 @@ def library() -> _Library:
     """llama.cpp, loaded at the first call.
 
     Raises:
-        BackendUnavailable: llama-cpp-python is missing or does not load; the text has the remedy.
+        BackendUnavailable: llama-cpp-python is missing, does not load, or dies here (see
+            :mod:`lollms_llamacpp.probing.builds`); the text has the remedy.
     """
     # One at a time: of two, the first one's log callback would be freed while llama.cpp still calls it.
     with _importing:
@@ -139,6 +141,7 @@ def _library() -> _Library:
     except (ImportError, OSError, RuntimeError) as error:
         # RuntimeError is what llama_cpp makes of a shared library that the system refuses.
         raise BackendUnavailable(f"llama-cpp-python cannot be imported ({error}); install it with: {REMEDY}") from error
+    check_build(functions)
     return _Library(functions)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from queue import Empty
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from lollms_core import BackendError, BadRequest, EmbedRequest, Event, Finish, GenerationRequest, ProtocolError
 from lollms_core.forks import forget_in_child
@@ -19,11 +19,9 @@ from lollms_llamacpp.isolated.process import ENDED, PATIENCE, Answer, Call, Chil
 from lollms_llamacpp.isolated.wire import embedding_out, request_out, tokens_in, tokens_out, vectors_in
 from lollms_llamacpp.model_file import ModelFile
 from lollms_llamacpp.options import LoadOptions
-from lollms_llamacpp.turns import ClosedError
+from lollms_llamacpp.native import ClosedError
 
 __all__ = ["RemoteEngine"]
-
-CHILD: Final = "lollms_llamacpp.isolated.child"
 
 _GoOn = Callable[[], bool]
 
@@ -53,7 +51,6 @@ class RemoteEngine:
         chat_template: used in place of the file's own.
         mmproj: a projector, by which the model sees images.
         go_on: asked during the loading; False ends it.
-        module: what the child runs.
 
     Raises:
         CapabilityNotSupported: here no child process can be started.
@@ -62,6 +59,9 @@ class RemoteEngine:
         BackendError: the file is none, or llama.cpp cannot load it.
         ValueError: the model cannot have so large a context.
     """
+
+    module: ClassVar[str] = "lollms_llamacpp.isolated.child"
+    """What the child runs."""
 
     def __init__(
         self,
@@ -72,12 +72,10 @@ class RemoteEngine:
         chat_template: str | None = None,
         mmproj: Path | None = None,
         go_on: _GoOn | None = None,
-        module: str = CHILD,
     ) -> None:
         self.name = name
         self.file = file
         self.options = options
-        self._module = module
         self._load: Mapping[str, Any] = {
             "name": name,
             "path": file.path,
@@ -271,7 +269,7 @@ class RemoteEngine:
         raise ProtocolError(f"the process of the model {self.name!r} gave no answer")
 
     def _start(self) -> tuple[Child, _Loading]:
-        child = Child(self.name, self._module)
+        child = Child(self.name, self.module)
         # A forgotten engine's process goes too. No waiting: the garbage collector may be in any thread.
         if self._forgotten is not None:
             self._forgotten.detach()
