@@ -24,6 +24,7 @@ from lollms_core import (
 )
 from lollms_llamacpp import LlamaCppBinding, native
 from lollms_llamacpp.context import Context
+from lollms_llamacpp.engine import Engine
 
 Make = Callable[..., bytes]
 
@@ -218,7 +219,7 @@ def test_close(tiny_folder: Path) -> None:
     events = iter(stream)
     next(events)
     engine = binding._models.engine
-    assert engine is not None
+    assert isinstance(engine, Engine)
     binding.close()
     binding.close()
     assert not engine._model._free.alive
@@ -263,7 +264,7 @@ def test_forgotten_binding(tiny_folder: Path) -> None:
 
     binding = LlamaCppBinding(models_path=tiny_folder, model_name="chatty")
     binding.embed("x")
-    assert binding._models.engine is not None
+    assert isinstance(binding._models.engine, Engine)
     free = binding._models.engine._model._free
     engine_thread = next(thread for thread in threading.enumerate() if thread.name == "lollms-llamacpp chatty")
     del binding
@@ -279,7 +280,7 @@ def test_forgotten_stream(tiny: LlamaCppBinding, hold_after: Callable[[int], Gat
     hold_after(3)
     events = iter(tiny.stream("x", temperature=0))
     next(events)
-    assert tiny._models.engine is not None
+    assert isinstance(tiny._models.engine, Engine)
     assert tiny._models.engine.n_requests == 1
     del events
     gc.collect()

@@ -13,6 +13,7 @@ import pytest
 
 from lollms_core import Capability, CapabilityNotSupported, Stream, ToolCall
 from lollms_llamacpp import LlamaCppBinding
+from lollms_llamacpp.engine import Engine
 
 GREEDY: dict[str, Any] = {"temperature": 0}
 
@@ -203,7 +204,7 @@ def test_cancel(hermes: LlamaCppBinding) -> None:
 
         reader = threading.Thread(target=read)
         reader.start()
-        assert hermes._models.engine is not None
+        assert isinstance(hermes._models.engine, Engine)
         while not hermes._models.engine.n_requests:
             threading.Event().wait(0.001)
         at = time.monotonic()

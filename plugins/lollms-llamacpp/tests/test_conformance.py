@@ -33,3 +33,14 @@ class TestLlamaCpp(BindingConformance):
     @pytest.fixture
     def factory(self, models: Path) -> Factory:
         return partial(LlamaCppBinding, models_path=models, model_name="tiny", mmproj=models / "projector.gguf")
+
+
+class TestIsolated(BindingConformance):
+    """The same with the model in a process of its own."""
+
+    given = frozenset({"models_path", "model_name"})
+
+    @pytest.fixture
+    def factory(self, models: Path) -> Factory:
+        projector = models / "projector.gguf"
+        return partial(LlamaCppBinding, models_path=models, model_name="tiny", mmproj=projector, isolate=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from gates import Gate
 
 from lollms_core import BackendUnavailable, Capability, ModelNotFound, TextDelta
 from lollms_llamacpp import LlamaCppBinding
+from lollms_llamacpp.engine import Engine
 
 NEVER = {258: -1e9, 256: -1e9}  # the tokens that would end an answer
 Use = Callable[[LlamaCppBinding], object]
@@ -22,7 +24,13 @@ def test_ps(tiny_folder: Path) -> None:
     with LlamaCppBinding(models_path=tiny_folder) as binding:
         assert binding.ps() == []
         assert binding.load_model("chatty")
-        entry = {"model_name": "chatty", "size": file.stat().st_size, "expires_at": None, "path": str(file)}
+        entry = {
+            "model_name": "chatty",
+            "size": file.stat().st_size,
+            "expires_at": None,
+            "path": str(file),
+            "pid": os.getpid(),
+        }
         assert binding.ps() == [entry]
         binding.generate_text("x", model="bare", n_predict=1)
         assert binding.ps() == [entry]
@@ -54,7 +62,7 @@ def test_a_guest_is_shown(tiny_folder: Path) -> None:
 def test_unload(tiny: LlamaCppBinding, use: Use) -> None:
     """The memory is free at once where nothing runs; name and abilities stay; the next use loads the model again."""
     engine = tiny._models.engine
-    assert engine is not None
+    assert isinstance(engine, Engine)
     free = engine._model._free
     able = tiny.capabilities_of(None)
     before = tiny.chat("x", n_predict=4, temperature=0).text
@@ -97,7 +105,7 @@ def test_unload_waits_for_what_runs(tiny: LlamaCppBinding, hold_after: Callable[
     old = tiny._models.engine
     events = iter(stream)
     first = next(events)
-    assert old is not None
+    assert isinstance(old, Engine)
     tiny.unload()
     assert old._model._free.alive
     other = tiny.chat("x", n_predict=3, temperature=0)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lollms_core import MSG_TYPE, ContextOverflow, Finish, LollmsError, TextDelta, Usage
 from lollms_llamacpp import LlamaCppBinding
 from lollms_llamacpp.context import ABORTED, Context
+from lollms_llamacpp.engine import Engine
 
 GREEDY: dict[str, Any] = {"temperature": 0, "cache_prompt": False}
 
@@ -315,7 +316,7 @@ def test_left_streams(smollm2: LlamaCppBinding) -> None:
         break
     with smollm2.stream("Count to a hundred.", **GREEDY) as stream:
         next(iter(stream))
-    assert smollm2._models.engine is not None
+    assert isinstance(smollm2._models.engine, Engine)
     assert not smollm2._models.engine.n_requests
     assert "Paris" in smollm2.chat("Which city is the capital of France?", n_predict=24, **GREEDY).text
 

@@ -22,6 +22,7 @@ from lollms_core import (
 )
 from lollms_core.messages import Image
 from lollms_llamacpp import LlamaCppBinding, vision
+from lollms_llamacpp.engine import Engine
 from lollms_llamacpp.image_prompt import place_images, with_pieces
 from lollms_llamacpp.image_size import image_size
 from lollms_llamacpp.vision import Piece
@@ -258,7 +259,7 @@ def test_memory(projector: Path, smollm2_path: Path, red: bytes) -> None:
     """A projector goes with its model."""
     binding = LlamaCppBinding(model_path=smollm2_path, mmproj=projector, ctx_size=256)
     binding.chat("x", images=[red], n_predict=1)
-    assert binding._models.engine is not None
+    assert isinstance(binding._models.engine, Engine)
     held = binding._models.engine._parts.projector
     assert held is not None
     alive = [held._free.alive]

@@ -18,8 +18,8 @@ from lollms_core.forks import forget_in_child
 from lollms_llamacpp.isolated.process import ENDED, PATIENCE, Answer, Call, Child, Ended, Failure, News
 from lollms_llamacpp.isolated.wire import embedding_out, request_out, tokens_in, tokens_out, vectors_in
 from lollms_llamacpp.model_file import ModelFile
-from lollms_llamacpp.options import LoadOptions
 from lollms_llamacpp.native import ClosedError
+from lollms_llamacpp.options import LoadOptions
 
 __all__ = ["RemoteEngine"]
 

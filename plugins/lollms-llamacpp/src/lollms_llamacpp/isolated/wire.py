@@ -26,8 +26,8 @@ from lollms_core import (
 from lollms_core.control import Control
 from lollms_core.events import TokenLogprob
 from lollms_core.messages import Image
-from lollms_llamacpp.options import LoadOptions
 from lollms_llamacpp.native import ClosedError
+from lollms_llamacpp.options import LoadOptions
 
 __all__ = [
     "embedding_in",
