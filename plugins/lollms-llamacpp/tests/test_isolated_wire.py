@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lollms_llamacpp.turns import ClosedError
 
 from lollms_core import (
     BackendError,
@@ -35,6 +34,7 @@ from lollms_core.events import TokenLogprob
 from lollms_core.messages import Image
 from lollms_llamacpp.isolated import wire
 from lollms_llamacpp.isolated.frames import MAX_BYTES, Frame, Unpacker, packed
+from lollms_llamacpp.native import ClosedError
 from lollms_llamacpp.options import LoadOptions
 
 JSON = st.recursive(

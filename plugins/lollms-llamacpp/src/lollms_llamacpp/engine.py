@@ -370,7 +370,7 @@ class Engine:
 
     @property
     def failed(self) -> bool:
-        """Whether it has closed because of an error, so that the model has to be loaded again."""
+        """Whether an error has closed it, so that the model has to be loaded again."""
         return self._scheduler is not None and self._scheduler.failed
 
     def retire(self) -> None:

@@ -69,6 +69,11 @@ class LoadedModel(Protocol):
         """Whether no request is taken any more."""
         ...
 
+    @property
+    def failed(self) -> bool:
+        """Whether it takes no request any more though nobody has closed it: the model has to be loaded again."""
+        ...
+
     def check(self, request: GenerationRequest) -> None:
         """Whether this model can honour the parameters, as far as that can be told without work.
 

@@ -157,6 +157,7 @@ class Residents:
             with self._loading:
                 if engine is self.engine:
                     self.engine, self._away = None, (engine.file.path, engine.name)
+            engine.close()
         if engine is self.engine:
             raise BackendUnavailable(f"the model {engine.name!r} is closed")
 

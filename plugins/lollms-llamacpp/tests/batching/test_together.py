@@ -17,6 +17,7 @@ from gates import Gate
 from lollms_core import BackendError, Completion, ContextOverflow, Overloaded, TextDelta
 from lollms_llamacpp import LlamaCppBinding
 from lollms_llamacpp.context import Context
+from lollms_llamacpp.engine import Engine
 
 NEVER = {258: -1e9, 256: -1e9}  # the tokens that would end a tiny model's answer
 SYSTEM = "You answer in short sentences. " * 30
@@ -124,7 +125,7 @@ def test_a_full_house(tiny_folder: Path, hold_after: Callable[[int], Gate]) -> N
             assert gate.reached.wait(60)
             waiting += [pool.submit(binding.chat, "x", n_predict=2) for _ in range(2)]
             engine = binding._models.engine
-            assert engine is not None
+            assert isinstance(engine, Engine)
             while engine.n_requests < 3:
                 threading.Event().wait(0.001)
             with pytest.raises(Overloaded, match=r"2 requests wait.*max_queue"):
@@ -167,8 +168,9 @@ def test_overflow(smollm2: LlamaCppBinding) -> None:
     assert "Paris" in done.text
     assert done.usage.prompt_tokens == 108
     engine = smollm2._models.engine
-    assert engine is not None
-    known = [smollm2.detokenize(slot.kept) for slot in engine._scheduler._sequences.slots]  # type: ignore[union-attr]
+    assert isinstance(engine, Engine)
+    assert engine._scheduler is not None
+    known = [smollm2.detokenize(slot.kept) for slot in engine._scheduler._sequences.slots]
     assert any("Ada" in text and "old" in text and text.count("old") < 100 for text in known)
 
 

@@ -90,7 +90,7 @@ class RemoteEngine:
         self._loading = _Loading()
         self._forgotten: weakref.finalize[..., Any] | None = None
         self._uses: set[object] = set()
-        self._closed = self._retired = False
+        self._closed = self._retired = self._failed = False
         forget_in_child(self)
         _engines.add(self)
         try:
@@ -138,6 +138,11 @@ class RemoteEngine:
     def closed(self) -> bool:
         """Whether no request is taken any more."""
         return self._closed
+
+    @property
+    def failed(self) -> bool:
+        """Whether the engine in the child has failed, and the child lives on."""
+        return self._failed
 
     # Requests -------------------------------------------------------------------------------------------------
 
@@ -294,6 +299,9 @@ class RemoteEngine:
             self._uses.add(use)
         try:
             yield
+        except ClosedError:
+            self._failed = not self._closed
+            raise
         finally:
             self._uses.discard(use)
             self._retire_if_idle(0.0)
