@@ -1,0 +1,1 @@
+"""What the sessions of the noxfile are made of: the checkout, its native wheel, real servers, archives."""
