@@ -66,7 +66,7 @@ def types(session: nox.Session) -> None:
     projects = [*PLUGINS, *EXAMPLES]
     folders = [str(project / name) for project in projects for name in ("src", "tests/helpers")]
     sources = {"MYPYPATH": os.pathsep.join(folders)}
-    session.run("mypy", "src", "tests", "tooling", "noxfile.py", env=sources)
+    session.run("mypy", "src", "tests", "tooling", "bench", "noxfile.py", env=sources)
     for project in projects:
         session.run("mypy", str(project / "src"), str(project / "tests"), env=sources)
 
@@ -167,3 +167,18 @@ def legacy(session: nox.Session) -> None:
         folders = Path(name) / "llm_bindings"
         shutil.copytree(legacy_folders(session), folders)
         session.run("pytest", "tests/legacy", *session.posargs, env={"LOLLMS_LEGACY": str(folders)})
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measures ours and others side by side, writes docs/benchmarks.md; -- --quick takes minutes, -k WORD chooses."""
+    native = llama_cpp_wheel(session)
+    install_checkout(session)
+    helpers = ("tests/helpers", "plugins/lollms-llamacpp/tests/helpers")
+    environment = {
+        "LOLLMS_BENCH_FOLDER": str(ROOT / ".bench"),
+        "LOLLMS_BENCH_MODEL": smollm2_file(session),
+        "LOLLMS_BENCH_PEERS": server_python(session, native),
+        "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in helpers),
+    }
+    session.run("python", "-m", "bench", *session.posargs, env=environment, interrupt_timeout=30)

@@ -1,0 +1,59 @@
+"""How a case is measured: all its contestants in each round, in a changing order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from bench.cases import Case, Contestant, Kit
+from bench.figures import Result
+from bench.processes import Process
+
+__all__ = ["measure"]
+
+
+def measure(case: Case, kit: Kit, tell: Callable[[str], None]) -> Result:
+    """Measure a case.
+
+    Args:
+        case: that case; it must not be `missing`.
+        kit: what there is to work with.
+        tell: gets a line for each round.
+    """
+    if case.prepare is not None:
+        case.prepare()
+    result = Result(case, {contestant.name: [] for contestant in case.contestants})
+    with ExitStack() as shared:
+        processes = {} if case.fresh else _started(case, kit, shared)
+        for number in range(-1 if processes else 0, case.rounds):
+            for contestant in _turned(case.contestants, number):
+                with ExitStack() as own:
+                    process = processes.get(_key(contestant)) or own.enter_context(Process(contestant, kit))
+                    result.versions.setdefault(contestant.name, process.versions)
+                    answer = process.ask({**contestant.task, "round": number + 1})
+                if number >= 0:
+                    result.rounds[contestant.name].append(answer)
+            if number >= 0:
+                last = ", ".join(f"{who} {result.values(who)[-1]:.4g}" for who in result.rounds)
+                tell(f"{case.name} {number + 1}/{case.rounds}: {last}")
+    return result
+
+
+def _started(case: Case, kit: Kit, stack: ExitStack) -> dict[str, Process]:
+    processes: dict[str, Process] = {}
+    for contestant in case.contestants:
+        if _key(contestant) not in processes:
+            processes[_key(contestant)] = stack.enter_context(Process(contestant, kit))
+    return processes
+
+
+def _key(contestant: Contestant) -> str:
+    return json.dumps([contestant.module, contestant.python, dict(contestant.setting)], sort_keys=True)
+
+
+def _turned(contestants: tuple[Contestant, ...], number: int) -> tuple[Contestant, ...]:
+    """In each round another one comes first, and every second one goes the other way round."""
+    begin = number // 2 % len(contestants)
+    turned = contestants[begin:] + contestants[:begin]
+    return turned[::-1] if number % 2 else turned
