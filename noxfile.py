@@ -182,3 +182,11 @@ def bench(session: nox.Session) -> None:
         "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in helpers),
     }
     session.run("python", "-m", "bench", *session.posargs, env=environment, interrupt_timeout=30)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Keeps 64 requests queued over 8 slots of the llama.cpp engine for ten minutes; -- 60 is a minute."""
+    install_checkout(session)
+    program = "plugins/lollms-llamacpp/tests/helpers/soak.py"
+    session.run("python", program, "--json", str(ROOT / ".bench" / "soak.json"), *session.posargs)
