@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 from lollms_core import BackendError, ModelNotFound
 from lollms_llamacpp.gguf_tables import TENSOR_TYPES
@@ -54,10 +54,12 @@ _MAX_KEPT_ARRAY: Final = 64
 _MAX_STRINGS: Final = 4_000_000
 _MAX_ELEMENTS: Final = (1 << 63) - 1
 
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 17  # larger ones do not stay in the processor's cache while their strings are looked for
 
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
+# What comes after the number of a tensor's dimensions: those, the number of its type, the offset of its data.
+_TENSOR_FORMS: Final = tuple(struct.Struct(f"<{count}QIQ") for count in range(_MAX_DIMENSIONS + 1))
 # The types of values, as far as anybody asks for them (gguf.md, enum gguf_metadata_value_type).
 UINT32: Final = 4
 INT32: Final = 5
@@ -211,22 +213,25 @@ class _Source:
 
     def take(self, count: int, what: str) -> bytes:
         """The next `count` bytes; `what` they are stands in the error."""
-        self._need(count, what)
-        if self._at + count > len(self._chunk):
-            self._read(self.position, max(count, _CHUNK), count)
-        data = self._chunk[self._at : self._at + count]
-        self._at += count
-        return data
+        at = self._within(count, what)
+        return self._chunk[at : at + count]
 
     def skip(self, count: int, what: str) -> None:
         self._need(count, what)
         self._at += count  # beyond the chunk is fine: the next read starts there
 
     def u32(self, what: str) -> int:
-        return int(_U32.unpack(self.take(4, what))[0])
+        at = self._within(4, what)  # before the chunk is looked at: it may be another one afterwards
+        return int(_U32.unpack_from(self._chunk, at)[0])
 
     def u64(self, what: str) -> int:
-        return int(_U64.unpack(self.take(8, what))[0])
+        at = self._within(8, what)
+        return int(_U64.unpack_from(self._chunk, at)[0])
+
+    def numbers(self, form: struct.Struct, what: str) -> tuple[Any, ...]:
+        """The next numbers, of any types."""
+        at = self._within(form.size, what)
+        return form.unpack_from(self._chunk, at)
 
     def text(self, limit: int, what: str) -> str:
         """A length-prefixed string of at most `limit` bytes."""
@@ -244,19 +249,25 @@ class _Source:
 
     def skip_strings(self, count: int, what: str) -> None:
         """Step over `count` length-prefixed strings; a vocabulary has a few hundred thousand."""
-        unpack = _U64.unpack_from
-        chunk, at = self._chunk, self._at
-        inside = len(chunk) - 8
-        for _ in range(count):
-            if at > inside:
-                self._at = at
-                self._need(8, what)
+        from lollms_llamacpp.gguf_strings import step_over
+
+        while count:
+            self._need(8, what)
+            if self._at + 8 > len(self._chunk):
                 self._read(self.position, _CHUNK, 8)
-                chunk, at = self._chunk, 0
-                inside = len(chunk) - 8
-            at += 8 + unpack(chunk, at)[0]
-        self._at = at
+            passed, self._at = step_over(self._chunk, self._at, count)
+            count -= passed
         self._need(0, what)
+
+    def _within(self, count: int, what: str) -> int:
+        """Have the next `count` bytes in the chunk and step over them; where in the chunk they are."""
+        at = self._at
+        if at + count > len(self._chunk):
+            self._need(count, what)
+            self._read(self.position, max(count, _CHUNK), count)
+            at = 0
+        self._at = at + count
+        return at
 
     def _need(self, count: int, what: str) -> None:
         if count > self.left:
@@ -264,13 +275,13 @@ class _Source:
 
     def _read(self, position: int, wanted: int, least: int) -> None:
         self._file.seek(position)
-        chunk = bytearray()
+        chunk = self._file.read(wanted)
         while len(chunk) < least:
             data = self._file.read(wanted - len(chunk))
             if not data:
                 raise _DamagedError("the file became shorter while it was read")
             chunk += data
-        self._chunk, self._start, self._at = bytes(chunk), position, 0
+        self._chunk, self._start, self._at = chunk, position, 0
 
 
 def _parse(source: _Source) -> Header:
@@ -359,8 +370,7 @@ def _scalar(kind: int, what: str) -> struct.Struct:
 
 
 def _read_scalar(source: _Source, kind: int, what: str) -> int | float | bool:
-    form = _scalar(kind, what)
-    value: int | float | bool = form.unpack(source.take(form.size, what))[0]
+    value: int | float | bool = source.numbers(_scalar(kind, what), what)[0]
     return value
 
 
@@ -373,8 +383,7 @@ def _read_tensors(source: _Source, count: int, alignment: int) -> tuple[dict[str
         name = source.text(_MAX_NAME_BYTES, f"the name of tensor {index}")
         if name in tensors:
             raise _DamagedError(f"there are two tensors {name!r}")
-        tensors[name], size = _read_tensor(source, name)
-        offset = source.u64(f"the offset of tensor {name!r}")
+        tensors[name], offset, size = _read_tensor(source, name)
         if offset % alignment:
             raise _DamagedError(f"tensor {name!r} is not aligned to {alignment} bytes")
         odd |= offset
@@ -391,22 +400,22 @@ def _read_tensors(source: _Source, count: int, alignment: int) -> tuple[dict[str
     return tensors, data_start + end
 
 
-def _read_tensor(source: _Source, name: str) -> tuple[Tensor, int]:
-    """The next tensor and its size in bytes."""
-    what = f"the shape of tensor {name!r}"
+def _read_tensor(source: _Source, name: str) -> tuple[Tensor, int, int]:
+    """The next tensor, the offset of its data among all tensors', and their size in bytes."""
+    what = f"the shape or place of tensor {name!r}"
     n_dimensions = source.u32(what)
     if n_dimensions > _MAX_DIMENSIONS:
         raise _DamagedError(f"tensor {name!r} claims to have {n_dimensions} dimensions")
-    shape = tuple(source.u64(what) for _ in range(n_dimensions))
+    *dimensions, number, offset = source.numbers(_TENSOR_FORMS[n_dimensions], what)
+    shape = tuple(dimensions)
     elements = math.prod(shape)
     if elements > _MAX_ELEMENTS or max(shape, default=0) > _MAX_ELEMENTS:
-        raise _DamagedError(f"tensor {name!r} claims the impossible shape {list(shape)}")
-    number = source.u32(what)
+        raise _DamagedError(f"tensor {name!r} claims the impossible shape {dimensions}")
     kind = TENSOR_TYPES.get(number)
     if kind is None:
         # A type newer than our table is llama.cpp's business; only its place can be checked.
-        return Tensor(shape, f"type {number}"), 0
+        return Tensor(shape, f"type {number}"), offset, 0
     row = shape[0] if shape else 1
     if row % kind.block:
         raise _DamagedError(f"tensor {name!r} has rows of {row} elements, which {kind.name} cannot store")
-    return Tensor(shape, kind.name), elements // kind.block * kind.size
+    return Tensor(shape, kind.name), offset, elements // kind.block * kind.size
