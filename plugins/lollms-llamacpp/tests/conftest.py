@@ -9,9 +9,10 @@ import pytest
 from gates import Gate
 from gguf_files import gguf, pack, png, tiny_llama, tiny_projector
 
-from lollms_llamacpp import LlamaCppBinding, options
+from lollms_llamacpp import LlamaCppBinding, library, listing, options
 from lollms_llamacpp.context import Context
 from lollms_llamacpp.library import embedded_model
+from lollms_llamacpp.stores import places
 
 CHATML = (
     "{% for message in messages %}"
@@ -84,6 +85,19 @@ def hold_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Gate
     yield make
     for gate in gates:
         gate.opened.set()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_other_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What other programs have on this machine is not seen, nor are files kept for the next process."""
+    folder = tmp_path_factory.mktemp("stores")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("OLLAMA_MODELS", "HF_HUB_CACHE", "LLAMA_CACHE"):
+            patch.setenv(name, str(folder / name.lower()))
+        patch.setattr(places, "SYSTEM_OLLAMA", ())
+        patch.setattr(listing, "listing", listing.Listing(folder / "kept.json"))
+        patch.setattr(library, "listing", listing.listing)
+        yield
 
 
 @pytest.fixture(scope="session")

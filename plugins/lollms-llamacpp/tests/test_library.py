@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from lollms_core import ModelNotFound
 from lollms_llamacpp import library
 from lollms_llamacpp.library import Library, as_path, embedded_model
+from lollms_llamacpp.stores import stored
 
 Make = Callable[..., bytes]
 
@@ -89,6 +91,8 @@ def test_links(folder: Path, make_tiny: Make) -> None:
     assert Library(folder).find("inner") == folder / "inner.gguf"
     with pytest.raises(ModelNotFound, match="link"):
         Library(folder).find("outer")
+    (outer,) = [model for model in Library(folder).models() if model["model_name"] == "outer"]
+    assert "leads out of models_path" in outer["error"]
 
 
 def test_split_models(tmp_path: Path, make_gguf: Make) -> None:
@@ -118,6 +122,27 @@ def test_list(folder: Path, make_tiny: Make, monkeypatch: pytest.MonkeyPatch) ->
     assert models["one"]["quantization"] == "F32"
     for name in models:
         assert Library(folder).find(name).is_file()
+
+
+def test_unreadable_folders(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder that cannot be read is told of once, and the others are listed; a loop of links is none."""
+    monkeypatch.setattr(stored, "_told", set())
+    (folder / "sub" / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / "loop.gguf").symlink_to("loop.gguf")
+    scandir = os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for _ in range(2):
+        models = {model["model_name"]: model for model in Library(folder).models() if model["source"] == "models_path"}
+        assert list(models) == ["Upper", "loop", "one", "sub/two", "x/twin", "y/twin"]
+        assert "link" in models["loop"]["error"]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "deep: Permission denied" in told
 
 
 def test_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from lollms_llamacpp.model_file import CAPABILITIES, ModelFile, model_file, shar
 from lollms_llamacpp.native import ClosedError
 from lollms_llamacpp.options import LlamaCppOptions, LoadOptions, check_request_options
 from lollms_llamacpp.residents import GoOn, Residents
-from lollms_llamacpp.vision import projector_beside, projector_file, sees
+from lollms_llamacpp.vision import projector_beside, projector_file, projector_if_usable, sees
 
 __all__ = ["LlamaCppBinding"]
 
@@ -36,7 +36,8 @@ class LlamaCppBinding(EventBinding):
     """A GGUF model in this process, through llama.cpp.
 
     The model is loaded at once if one is named, by ``model_path``, or by ``model_name`` inside
-    ``models_path``; the name ``smollm2`` is the embedded model of the extra ``lollms-llamacpp[smollm2]``.
+    ``models_path``; the name ``smollm2`` is the embedded model of the extra ``lollms-llamacpp[smollm2]``. Names that
+    begin with ``ollama:``, ``hf:`` or ``llama.cpp:`` are models that those programs have on this machine.
 
     Requests from any thread or event loop are answered together, ``n_parallel`` at once; others wait, first come, first
     served. With the same seed and parameters the answer is the same, alone or in company, if ``cache_prompt`` is False;
@@ -242,16 +243,18 @@ class LlamaCppBinding(EventBinding):
         }
 
     def listModels(self) -> list[dict[str, Any]]:
-        """The models in ``models_path`` and the embedded one, sorted by name.
+        """The models in ``models_path``, the embedded one, and those of other programs, sorted by name.
 
-        Each is a dict with model_name, path, size (bytes), architecture, parameters (their number),
+        Each is a dict with model_name, source, path, size (bytes), architecture, parameters (their number),
         quantization, ctx_size (tokens it was trained for) and loaded; a file that cannot be used has
-        model_name, path, loaded and error.
+        model_name, source, path, loaded and error. ``source`` is ``models_path``, ``package`` for the embedded model,
+        ``ollama``, ``huggingface`` or ``llama.cpp`` for the stores of these, ``model_path`` for one loaded by its path.
         """
         path, in_memory = self._models.path, self._models.engine is not None
         models = [{**model, "loaded": in_memory and model["path"] == str(path)} for model in self._library.models()]
         if path is not None and not any(model["path"] == str(path) for model in models):
-            models.append({"model_name": self._models.name, **_facts(path), "loaded": in_memory})
+            own = {"model_name": self._models.name, "source": "model_path"}
+            models.append({**own, **_facts(path), "loaded": in_memory})
         return sorted(models, key=lambda model: str(model["model_name"]))
 
     def load_model(self, model_name: str, *, cancel: bool = False) -> bool:
@@ -328,7 +331,9 @@ class LlamaCppBinding(EventBinding):
         given = self.defaults.get("mmproj")
         if given is not None and own:
             return as_path(given, "mmproj")
-        return projector_beside(file) if file.generates else None
+        if not file.generates:
+            return None
+        return projector_beside(file) or projector_if_usable(self._library.projector_of(file))
 
     def _sees(self, file: ModelFile, *, own: bool) -> bool:
         path = self._projector_for(file, own=own)

@@ -1,20 +1,24 @@
-"""The models that can be used: those in the folder ``models_path``, and the embedded one.
+"""The models that can be used: those in the folder ``models_path``, the embedded one, and those of other programs.
 
 A name is the file's path inside the folder, with or without ``.gguf``; the file's name alone will do where
-it is unique. A name never leads out of the folder, be it by ``..``, as an absolute path, or over a link.
+it is unique. A name never leads out of the folder, be it by ``..``, as an absolute path, or over a link. Models of
+other programs have names with a prefix (:mod:`lollms_llamacpp.stores`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from lollms_core import LollmsError, ModelNotFound
 from lollms_core.errors import close_names
-from lollms_llamacpp.model_file import model_file, shard_of
+from lollms_llamacpp.listing import listing
+from lollms_llamacpp.model_file import ModelFile, shard_of
+from lollms_llamacpp.stores import Stored, Stores
+from lollms_llamacpp.stores.stored import is_inside, is_link, tell_once
 
 __all__ = ["EMBEDDED", "Library", "as_path", "embedded_model"]
 
@@ -67,9 +71,11 @@ class Library:
 
     Attributes:
         folder: where they are; None if there is no such folder.
+        stores: those of other programs.
     """
 
     folder: Path | None
+    stores: Stores = field(default_factory=Stores)
 
     def find(self, name: str) -> Path:
         """The file of the model `name`; of a split model the first one.
@@ -77,11 +83,21 @@ class Library:
         Raises:
             TypeError: `name` is no str.
             ModelNotFound: there is none, or several; the text names what there is.
+            BackendError: it is another program's, and cannot be used.
         """
         if not isinstance(name, str):
             raise TypeError(f"model_name must be a str, not {type(name).__name__}")
         if not name:
             raise ModelNotFound("the name of the model is empty")
+        try:
+            stored = self.stores.find(name)
+        except ModelNotFound:
+            # A file in the folder may be called as if it were theirs.
+            stored = next((path for shown, path in self._files(self.folder) if shown == name), None)
+            if stored is None:
+                raise
+        if stored is not None:
+            return stored
         if self.folder is None:
             return self._without_folder(name)
         found = self._in_folder(self.folder, name)
@@ -91,20 +107,32 @@ class Library:
             return self._embedded()
         if not self.folder.is_dir():
             raise ModelNotFound(f"cannot look for the model {name!r}: models_path {self.folder} is no folder")
-        known = [shown for shown, _ in self._files(self.folder)]
-        raise ModelNotFound(f"there is no model {name!r} in {self.folder}.{close_names(name, known)}")
+        raise ModelNotFound(f"there is no model {name!r} in {self.folder}.{self._close(name)}")
 
     def models(self) -> list[dict[str, Any]]:
-        """All models, by name: dicts with model_name and either facts or ``error``, a text.
+        """All models: dicts with model_name, source, path and either facts or ``error``, a text.
 
         LoRA adapters and projectors are left out, and so are the later files of split models.
         """
-        entries = [_entry(name, path) for name, path in self._files(self.folder)] if self.folder is not None else []
-        names = {entry["model_name"] for entry in entries if entry is not None}
-        path = embedded_model()
-        if path is not None and EMBEDDED not in names:
-            entries.append(_entry(EMBEDDED, path))
-        return [entry for entry in entries if entry is not None]
+        found = [*self._own(), *self.stores.models()]
+        usable = [stored for stored in found if stored.error is None]
+        facts = dict(zip(usable, listing.facts([stored.path for stored in usable]), strict=True))
+        entries = ((stored, facts.get(stored, stored.error)) for stored in found)
+        return [_entry(stored, told) for stored, told in entries if told is not None]
+
+    def _own(self) -> Iterator[Stored]:
+        """The models that are no other program's."""
+        names = set()
+        for name, path in () if self.folder is None else self._files(self.folder):
+            names.add(name)
+            yield Stored(name, path, "models_path", error=_fault(path, self.folder or path))
+        path_of_embedded = embedded_model()
+        if path_of_embedded is not None and EMBEDDED not in names:
+            yield Stored(EMBEDDED, path_of_embedded, "package")
+
+    def projector_of(self, file: ModelFile) -> Path | None:
+        """The projector that another program keeps for its model in `file`."""
+        return self.stores.projector_of(file.path)
 
     @staticmethod
     def _embedded() -> Path:
@@ -124,8 +152,13 @@ class Library:
             return path
         raise ModelNotFound(
             f"there is no model {name!r}: give model_path, or models_path with the name of a model in it, "
-            f"or {EMBEDDED!r} for the embedded model"
+            f"or {EMBEDDED!r} for the embedded model.{self._close(name)}"
         )
+
+    def _close(self, name: str) -> str:
+        """What else may have been meant, as the end of a message."""
+        known = [shown for shown, _ in self._files(self.folder)]
+        return close_names(name, [*known, *(stored.name for stored in self.stores.models())])
 
     def _in_folder(self, folder: Path, name: str) -> Path | None:
         wanted = name.replace("\\", "/") if os.sep == "\\" else name
@@ -142,14 +175,14 @@ class Library:
                 places = ", ".join(sorted(str(path.relative_to(folder)) for path in matches))
                 raise ModelNotFound(f"there are several models {name!r} in {folder}: {places}; give one of these names")
             if matches:
-                return _inside(matches[0], folder, name)
+                return _inside(matches[0], folder)
         return None
 
     @staticmethod
-    def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    def _files(folder: Path | None) -> Iterator[tuple[str, Path]]:
         """Names and files of the models in the folder and those below it, in the order of the names."""
         found = []
-        for root, folders, names in os.walk(folder):
+        for root, folders, names in () if folder is None else os.walk(folder, onerror=_tell):
             folders.sort()
             for name in names:
                 path = Path(root, name)
@@ -159,7 +192,7 @@ class Library:
                 if shard is not None and shard[1] != 1:
                     continue
                 stem = shard[0] if shard is not None else path.stem
-                found.append((path.with_name(stem).relative_to(folder).as_posix(), path))
+                found.append((path.with_name(stem).relative_to(folder or root).as_posix(), path))
         yield from sorted(found)
 
 
@@ -167,21 +200,26 @@ def _names(shown: str, file: Path) -> set[str]:
     return {shown, file.as_posix(), file.with_suffix("").as_posix()}
 
 
-def _inside(path: Path, folder: Path, name: str) -> Path:
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ModelNotFound(
-            f"the model {name!r} is a link that leads out of models_path; use model_path for a file elsewhere"
-        )
+def _inside(path: Path, folder: Path) -> Path:
+    fault = _fault(path, folder)
+    if fault is not None:
+        raise ModelNotFound(fault)
     return path
 
 
-def _entry(name: str, path: Path) -> dict[str, Any] | None:
-    """One model for the list; None for a file that accompanies a model."""
-    try:
-        found = model_file(path)
-        if found.companion is not None:
-            return None
-        found.check()
-    except LollmsError as error:
-        return {"model_name": name, "path": str(path), "error": str(error)}
-    return {"model_name": name, **found.facts()}
+def _fault(path: Path, folder: Path) -> str | None:
+    if not is_link(path) or is_inside(path, folder):
+        return None
+    return f"cannot use {path}: it is a link that leads out of models_path; use model_path for a file elsewhere"
+
+
+def _tell(error: OSError) -> None:
+    # A folder that is not there is an empty one, and whoever asks for a name in it is told so.
+    if not isinstance(error, FileNotFoundError):
+        tell_once(f"cannot look for models in {error.filename}: {error.strerror}")
+
+
+def _entry(stored: Stored, told: dict[str, Any] | LollmsError | str) -> dict[str, Any]:
+    """One model for the list."""
+    entry = {"model_name": stored.name, "source": stored.source, "path": str(stored.path)}
+    return {**entry, **(told if isinstance(told, dict) else {"error": str(told)})}

@@ -12,15 +12,24 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from pathlib import Path, PurePath
+from typing import Any, Final, TypeAlias
 
 from lollms_core import BackendError, Capability, ModelNotFound
 from lollms_llamacpp.gguf import Header, Tensor, read_header
 from lollms_llamacpp.gguf_tables import FILE_TYPES
 from lollms_llamacpp.model_checks import key_fault, tensor_fault, vocabulary_fault
 
-__all__ = ["CAPABILITIES", "POOLING_NONE", "ModelFile", "model_file", "shard_of"]
+__all__ = [
+    "CAPABILITIES",
+    "POOLING_NONE",
+    "ModelFile",
+    "Stamp",
+    "model_file",
+    "read_model_file",
+    "shard_of",
+    "stamp_of",
+]
 
 CAPABILITIES: Final = frozenset(
     {
@@ -226,7 +235,7 @@ class ModelFile:
         return self.header.whole(f"{self.architecture}.{fact}")
 
 
-def shard_of(path: Path) -> tuple[str, int, int] | None:
+def shard_of(path: PurePath) -> tuple[str, int, int] | None:
     """Of a split model's file: the common name, its number (from 1), the number of files; else None."""
     match = _SHARD.fullmatch(path.name)
     if match is None:
@@ -234,7 +243,10 @@ def shard_of(path: Path) -> tuple[str, int, int] | None:
     return match["stem"], int(match["number"]), int(match["count"])
 
 
-_cache: dict[Path, tuple[tuple[tuple[int, int], ...], ModelFile]] = {}
+Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
+"""Of each file of a model: when it was changed, in ns, its size in bytes, its inode."""
+
+_cache: dict[Path, tuple[Stamp, ModelFile]] = {}
 _cache_lock = threading.Lock()
 
 
@@ -245,12 +257,26 @@ def model_file(path: Path) -> ModelFile:
         ModelNotFound: a file is missing.
         BackendError: a file is damaged, cut short or no GGUF file.
     """
-    paths = _all_files(path)
-    stamps = tuple(_stamp(one) for one in paths)
+    first, stamp = _all_files(path)[0], stamp_of(path)
     with _cache_lock:
-        known = _cache.get(paths[0])
-    if known is not None and known[0] == stamps:
+        known = _cache.get(first)
+    if known is not None and known[0] == stamp:
         return known[1]
+    found = read_model_file(path, stamp)
+    with _cache_lock:
+        if len(_cache) >= _MAX_CACHED:
+            _cache.clear()
+        _cache[first] = (stamp, found)
+    return found
+
+
+def read_model_file(path: Path, stamp: Stamp) -> ModelFile:
+    """The same, read now; `stamp` is that of `path`.
+
+    Raises:
+        ModelNotFound, BackendError: as :func:`model_file`.
+    """
+    paths = _all_files(path)
     headers = [read_header(one) for one in paths]
     declared = headers[0].whole("split.count")
     if declared is not None and declared > 1 and declared != len(paths):
@@ -258,17 +284,22 @@ def model_file(path: Path) -> ModelFile:
             f"cannot use the model file {path}: it is one of {declared} files, but its name does not end in "
             f"-00001-of-{declared:05d}.gguf, by which the others are found"
         )
-    found = ModelFile(
+    return ModelFile(
         path=paths[0],
         header=headers[0],
-        size=sum(size for _, size in stamps),
+        size=sum(size for _, size, _ in stamp),
         tensors={name: tensor for header in headers for name, tensor in header.tensors.items()},
     )
-    with _cache_lock:
-        if len(_cache) >= _MAX_CACHED:
-            _cache.clear()
-        _cache[paths[0]] = (stamps, found)
-    return found
+
+
+def stamp_of(path: Path) -> Stamp:
+    """By what one sees whether a file of the model in `path` has changed.
+
+    Raises:
+        ModelNotFound: a file is missing.
+        BackendError: a file cannot be looked at.
+    """
+    return tuple(_stamp(one) for one in _all_files(path))
 
 
 def _all_files(path: Path) -> list[Path]:
@@ -279,12 +310,11 @@ def _all_files(path: Path) -> list[Path]:
     return [path.with_name(f"{stem}-{number:05d}-of-{count:05d}{path.suffix}") for number in range(1, count + 1)]
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """When the file was changed, in ns, and its size in bytes."""
+def _stamp(path: Path) -> tuple[int, int, int]:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise ModelNotFound(f"there is no model file {path}") from error
     except OSError as error:
         raise BackendError(f"cannot read the model file {path}: {error.strerror or error}") from error
-    return status.st_mtime_ns, status.st_size
+    return status.st_mtime_ns, status.st_size, status.st_ino

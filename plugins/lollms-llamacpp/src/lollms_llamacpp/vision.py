@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lollms_core import BackendError, BackendUnavailable, ImageError
+from lollms_core import BackendError, BackendUnavailable, ImageError, LollmsError
 from lollms_core.messages import Image
 from lollms_llamacpp.context import Context
 from lollms_llamacpp.image_size import image_size
@@ -29,8 +29,9 @@ from lollms_llamacpp.model_file import ModelFile, model_file, shard_of
 from lollms_llamacpp.native import Kept, Model, StopFlag, library
 from lollms_llamacpp.options import LoadOptions
 from lollms_llamacpp.projector_checks import projector_fault
+from lollms_llamacpp.stores.stored import tell_once
 
-__all__ = ["Piece", "Projector", "projector_beside", "projector_file", "sees"]
+__all__ = ["Piece", "Projector", "projector_beside", "projector_file", "projector_if_usable", "sees"]
 
 _MARKER: Final = b"<__media__>"
 _TEXT: Final = 0  # mtmd.h, enum mtmd_input_chunk_type
@@ -88,6 +89,20 @@ def projector_beside(model: ModelFile) -> Path | None:
         return None
     fits = found.header.whole("clip.vision.projection_dim") == model.embedding_length
     return projectors[0] if fits and sees(found) else None
+
+
+def projector_if_usable(path: Path | None) -> Path | None:
+    """The file `path`, which another program keeps as a model's projector, if it is one for images; else it says why.
+
+    That the model sees nothing then shall not keep anybody from using it for texts.
+    """
+    if path is None:
+        return None
+    try:
+        return path if sees(projector_file(path)) else None
+    except LollmsError as error:
+        tell_once(f"images cannot be shown to the model of this projector: {error}")
+        return None
 
 
 # The library ------------------------------------------------------------------------------------------
