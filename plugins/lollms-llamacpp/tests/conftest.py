@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 from gates import Gate
 from gguf_files import gguf, pack, png, tiny_llama, tiny_projector
+from hub_server import HubServer
 
+from lollms_core.retry import RetryPolicy
+from lollms_core.testing import FaultServer
+from lollms_core.testing.secrets import MARKER
 from lollms_llamacpp import LlamaCppBinding, library, listing, options
 from lollms_llamacpp.context import Context
+from lollms_llamacpp.hub import transfer
 from lollms_llamacpp.library import embedded_model
 from lollms_llamacpp.stores import places
 
@@ -98,6 +103,23 @@ def _no_other_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setattr(listing, "listing", listing.Listing(folder / "kept.json"))
         patch.setattr(library, "listing", listing.listing)
         yield
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hugging Face Hub of our own, an empty cache, and a token; tries and looks follow each other without waiting."""
+    from huggingface_hub import constants
+
+    with FaultServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setenv("HF_TOKEN", MARKER)
+        # What huggingface_hub says of itself takes a question to the real hub.
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+        monkeypatch.setattr(transfer, "RETRIES", RetryPolicy(attempts=3, first_wait=0, longest_wait=0))
+        monkeypatch.setattr(transfer, "_BETWEEN_NEWS", 0)
+        monkeypatch.setattr(transfer, "_BETWEEN_LOOKS", 0.01)
+        yield HubServer(server)
 
 
 @pytest.fixture(scope="session")

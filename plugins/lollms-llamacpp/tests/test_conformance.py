@@ -1,4 +1,4 @@
-"""The conformance kit, on a tiny model with a template that has tools, and a projector for images."""
+"""The conformance kit, on a tiny model whose template has tools, with a projector for images and a hub to fetch from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hub_server import HubServer
 
-from lollms_core.testing.conformance import BindingConformance
+from lollms_core.testing.conformance import BindingConformance, Settings
 from lollms_core.testing.playing import Factory
 from lollms_llamacpp import LlamaCppBinding
 
@@ -29,9 +30,11 @@ def models(
 
 class TestLlamaCpp(BindingConformance):
     given = frozenset({"models_path", "model_name"})
+    settings = Settings(pull="hf:owner/repo/tiny.gguf")
 
     @pytest.fixture
-    def factory(self, models: Path) -> Factory:
+    def factory(self, models: Path, hub: HubServer) -> Factory:
+        hub.has("owner/repo", {"tiny.gguf": (models / "tiny.gguf").read_bytes()})
         return partial(LlamaCppBinding, models_path=models, model_name="tiny", mmproj=models / "projector.gguf")
 
 

@@ -13,12 +13,12 @@ from lollms_core import (
     Capability,
     EmbedRequest,
     Event,
-    EventBinding,
     GenerationRequest,
     LollmsError,
     UnsupportedParameter,
 )
 from lollms_llamacpp.engine import Engine
+from lollms_llamacpp.hub.pulls import HubPulls
 from lollms_llamacpp.library import Library, as_path
 from lollms_llamacpp.loaded_model import LoadedModel
 from lollms_llamacpp.model_file import CAPABILITIES, ModelFile, model_file, shard_of
@@ -32,7 +32,7 @@ __all__ = ["LlamaCppBinding"]
 _log = logging.getLogger(__name__)
 
 
-class LlamaCppBinding(EventBinding):
+class LlamaCppBinding(HubPulls):
     """A GGUF model in this process, through llama.cpp.
 
     The model is loaded at once if one is named, by ``model_path``, or by ``model_name`` inside
@@ -69,7 +69,7 @@ class LlamaCppBinding(EventBinding):
         BackendUnavailable: llama-cpp-python cannot be imported.
     """
 
-    capabilities: ClassVar[frozenset[Capability]] = CAPABILITIES
+    capabilities: ClassVar[frozenset[Capability]] = CAPABILITIES | {Capability.PULL}
     options: ClassVar[type] = LlamaCppOptions
     uses: ClassVar[frozenset[str]] = frozenset(
         {
@@ -179,7 +179,7 @@ class LlamaCppBinding(EventBinding):
         own = engine is not None and engine.file.path == file.path
         if engine.sees if engine is not None and own else self._sees(file, own=model in {None, self._models.name}):
             able |= {Capability.VISION}
-        return able
+        return able | {Capability.PULL}  # whatever the model
 
     # Tokens -----------------------------------------------------------------------------------------------
 
