@@ -1,4 +1,4 @@
-"""The conformance kit, on a tiny model whose template has tools, with a projector for images and a hub to fetch from."""
+"""The conformance kit, on a tiny model with tools in its template, a projector for images, and a hub to fetch from."""
 
 from __future__ import annotations
 
