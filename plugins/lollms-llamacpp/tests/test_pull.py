@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -343,6 +343,20 @@ def test_leaving_the_loop(hub: HubServer, binding: LlamaCppBinding, tiny: bytes)
     hub.file(REPO, FILE, tiny)
     list(binding.pull(NAME))
     assert in_list(binding) == [NAME]
+
+
+def test_dropped_in_another_thread(hub: HubServer, binding: LlamaCppBinding, tiny: bytes) -> None:
+    """Whoever drops a pull that another thread has begun gives its lock back."""
+    hub.has(REPO, {FILE: tiny})
+    gate = Gate()
+    hub.file(REPO, FILE, tiny, half(gate), lambda data: [data])
+    events = iter(binding.pull(NAME))
+    reader = threading.Thread(target=lambda: [next(events) for _ in range(3)])
+    reader.start()
+    reader.join(10)
+    assert isinstance(events, Generator)
+    events.close()
+    assert list(binding.pull(NAME))[-1] == Progress("success")
 
 
 async def test_async(hub: HubServer, binding: LlamaCppBinding, tiny: bytes) -> None:

@@ -99,8 +99,8 @@ class Hub:
             return api.model_info(repo, revision=revision, files_metadata=True, timeout=self._timeout)
         except self.errors as error:
             raise self.failure(error, repo, revision) from None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ProtocolError(f"{self._what}: {self.host} does not answer as a Hugging Face Hub does") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ProtocolError(f"{self._what}: {self.host} does not answer as a Hugging Face Hub does") from error
 
     @contextmanager
     def opened(self, repo: str, commit: str, file: str, start: int, control: Control) -> Iterator[Any]:

@@ -105,7 +105,7 @@ class Transfer:
         forget = self.control.on_cancel(stop.set)
         path = self.repository.parent / ".locks" / self.repository.name / f"{self.file.checksum}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
+        lock = FileLock(path, thread_local=False)  # whoever drops the pull gives it back, in whatever thread
         try:
             while not stop.is_set():
                 try:
