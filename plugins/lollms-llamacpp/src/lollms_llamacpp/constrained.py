@@ -147,6 +147,6 @@ class _Watch:
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None and time.thread_time() - self._begun > _LONGEST:
             raise BackendError(
-                "the answer's schema is too ambiguous to be followed: it has alternatives that begin alike and "
-                "contain themselves"
+                "the answer's schema or grammar is too ambiguous to be followed: it has alternatives that begin alike "
+                "and contain themselves"
             )

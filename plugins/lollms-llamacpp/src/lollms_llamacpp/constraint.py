@@ -1,4 +1,4 @@
-"""What an answer must be, as a grammar: calls of the request's tools, JSON of its schema, thinking before either."""
+"""What an answer must be, as a grammar: calls of tools, JSON of a schema, the request's own; thinking before either."""
 
 from __future__ import annotations
 
@@ -33,14 +33,21 @@ def constraint(request: GenerationRequest, form: ToolFormat | None, before: Befo
     """The grammar that the answer to `request` is held to, in GBNF; None if it is free.
 
     Args:
-        request: its tools, ``tool_choice`` and ``response_format`` count.
+        request: its tools, ``tool_choice``, ``response_format`` and its option ``grammar`` count.
         form: how the model writes calls; None where there are no tools.
         before: what comes before the answer.
 
     Raises:
-        ValueError: a schema cannot be satisfied, or is too large for llama.cpp.
+        ValueError: a schema cannot be satisfied, or is too large for llama.cpp; or ``grammar`` is not the only one.
     """
     tools: Sequence[Tool] = offered_tools(request)
+    own: str = request.options.get("grammar") or ""
+    if own:
+        if tools or request.response_format is not None:
+            raise ValueError(
+                'grammar and response_format or tools exclude each other: leave one out (grammar="" is none)'
+            )
+        return _grammar(_Wanted(None, (), False, None, before, own))
     forced = bool(tools) and request.tool_choice not in (None, "auto")
     schema = None if request.response_format is None or forced else request.response_format.schema
     if not forced and schema is None:
@@ -64,6 +71,7 @@ class _Wanted:
     once: bool
     schema: str | None
     before: Before
+    own: str = ""
 
 
 def _plain(schema: Mapping[str, Any]) -> str:
@@ -80,6 +88,8 @@ def _grammar(wanted: _Wanted) -> str:
     choices = []
     if wanted.form is not None:
         choices.append(_calls(builder, wanted.form, wanted.tools, wanted.once))
+    if wanted.own:
+        choices.append(builder.grammar(wanted.own, "answer"))
     if wanted.schema is not None:
         choices.append(builder.schema(json.loads(wanted.schema), "answer"))
     root = builder.rule("result", " | ".join(choices))

@@ -85,7 +85,7 @@ class Conversations:
 
         Raises:
             CapabilityNotSupported: its chat template has no place for tools, or for thinking.
-            ValueError: a schema cannot be a grammar.
+            ValueError: a schema cannot be a grammar, or both are given.
         """
         if not (request.tools or request.think or request.response_format):
             return

@@ -1,7 +1,7 @@
-"""Schemas that may kill or stop the process that is asked for an answer by them, tried in a process of its own.
+"""Schemas and grammars that may kill or stop the process that answers by them, tried in a process of its own.
 
 :class:`SchemaChild` is that process as its parent sees it; run as a program, this module is it: for each line of JSON,
-a schema, it asks a tiny model for a few tokens and says what came out.
+a schema or a text in GBNF, it asks a tiny model for a few tokens and says what came out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEMORY = 3 << 30
 
 
 class SchemaChild:
-    """Tries schemas, as a context manager; a new process takes the place of one that died."""
+    """Tries schemas and grammars, as a context manager; a new process takes the place of one that died."""
 
     def __init__(self, model: Path, output: Path) -> None:
         self._command = [sys.executable, "-X", "faulthandler", __file__, str(model)]
@@ -38,7 +38,11 @@ class SchemaChild:
         self._end()
 
     def ask(self, schema: Any) -> tuple[str, str]:
-        """What kind of outcome it was (``answer``, ``refused``, ``failed``, ``wrong``, ``died``), and its words."""
+        """What came of a schema, or of a grammar if it is a text.
+
+        Returns:
+            The kind of outcome (``answer``, ``refused``, ``failed``, ``wrong``, ``died``), and its words.
+        """
         if self._process is None:
             environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
             with self._output.open("wb") as file:
@@ -59,7 +63,8 @@ class SchemaChild:
             line = self._process.stdout.readline()
         if line:
             kind, words = json.loads(line)
-            return kind, words
+            said = self._output.read_text("utf-8", "replace")
+            return ("wrong", f"this was printed: {said[:3000]}") if said else (kind, words)
         return "died", f"with {self._end()}: {self._output.read_text('utf-8', 'replace')[:3000]}"
 
     def _end(self) -> int:
@@ -80,8 +85,9 @@ class SchemaChild:
 
 
 def _tried(binding: LlamaCppBinding, schema: Any) -> tuple[str, str]:
+    asked = {"grammar": schema} if isinstance(schema, str) else {"response_format": schema}
     try:
-        done = binding.chat("x", response_format=schema, n_predict=6, temperature=0)
+        done = binding.chat("x", **asked, n_predict=6, temperature=0)
     except (CapabilityNotSupported, TypeError, ValueError) as error:
         return "refused", f"{type(error).__name__}: {error}"
     except LollmsError as error:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
-from lollms_llamacpp.grammar.nodes import Literal, Rules, rendered
+from lollms_llamacpp.grammar.nodes import Literal, Rules, TooLargeError, rendered
+from lollms_llamacpp.grammar.reader import read_grammar
 from lollms_llamacpp.grammar.schemas import SchemaWriter
 
-__all__ = ["GrammarBuilder", "grammar_of_schema"]
+__all__ = ["GrammarBuilder", "check_grammar", "grammar_of_schema"]
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
@@ -30,10 +32,25 @@ def grammar_of_schema(schema: Mapping[str, Any] | bool) -> str:
     return builder.text(builder.schema(schema, "root"))
 
 
+@lru_cache(maxsize=64)
+def check_grammar(text: str) -> None:
+    """Whether the GBNF `text`, with the rule ``root``, can be used.
+
+    Raises:
+        ValueError: it can't; the text has the place and the reason.
+    """
+    builder = GrammarBuilder()
+    try:
+        builder.text(builder.grammar(text, "answer"))
+    except TooLargeError:
+        raise ValueError("the grammar is too large for llama.cpp: fewer rules or repetitions, please") from None
+
+
 class GrammarBuilder:
     """A grammar in the making.
 
-    ``schema``, ``literal`` and ``rule`` give pieces of GBNF that can stand in the body of a further rule, such as::
+    ``schema``, ``grammar``, ``literal`` and ``rule`` give pieces of GBNF that can stand in the body of a further rule,
+    such as::
 
         builder = GrammarBuilder()
         arguments = builder.schema({"type": "object", "properties": {"city": {"type": "string"}}}, "weather")
@@ -68,6 +85,19 @@ class GrammarBuilder:
         SchemaWriter(self._rules, schema, name).write()
         return name
 
+    def grammar(self, text: str, name: str) -> str:
+        """Define the rules of the GBNF `text`, their names with `name` before them.
+
+        Returns:
+            The rule that says what ``root`` says in `text`.
+
+        Raises:
+            ValueError: it is no GBNF, it has no rule ``root``, or llama.cpp would not manage it; see
+                :func:`check_grammar`.
+        """
+        self._check_name(name)
+        return read_grammar(self._rules, text, name).name
+
     @staticmethod
     def literal(text: str) -> str:
         """`text` itself as a piece of GBNF; of the empty text ``""``."""
@@ -92,7 +122,7 @@ class GrammarBuilder:
         """The whole grammar, which begins with the rule `root`; in the text that one is called ``root``.
 
         Raises:
-            ValueError: there is no rule `root`; or the grammar is too large for llama.cpp.
+            ValueError: there is no rule `root`, or a second one; or the grammar is too large for llama.cpp.
         """
         if root not in self._bodies and root not in self._rules:
             raise ValueError(f"the grammar has no rule {root!r}")

@@ -23,6 +23,7 @@ __all__ = [
     "Rule",
     "Rules",
     "Run",
+    "TooLargeError",
     "rendered",
     "run",
 ]
@@ -37,6 +38,10 @@ _MOST_OPENED: Final = 100
 
 class Impossible(Exception):  # becomes a ValueError where there is no other way
     """Nothing satisfies the schema at some place; the text names it."""
+
+
+class TooLargeError(ValueError):
+    """The grammar has become more than llama.cpp can be given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +133,12 @@ class Rules:
         """Make `name` a rule.
 
         Raises:
-            ValueError: the grammar becomes too large.
+            TooLargeError: the grammar becomes too large.
         """
         self._nodes[name] = node
         self._size += _size(node)
         if self._size > _MOST_SIZE:
-            raise ValueError(
+            raise TooLargeError(
                 "the grammar of the schema would be too large: fewer alternatives or smaller bounds, please"
             )
 
@@ -359,7 +364,7 @@ class Rules:
                 counts[name] = min(_MOST_PATHS, 1 + sum(counts.get(other, 1) for other in begins))
                 todo.pop()
         if sum(counts.values()) > _MOST_PATHS * 5 or any(count >= _MOST_PATHS for count in counts.values()):
-            raise ValueError("the grammar of the schema would be too large: its alternatives are nested too often")
+            raise TooLargeError("the grammar of the schema would be too large: its alternatives are nested too often")
 
 
 def rendered(node: Node) -> str:

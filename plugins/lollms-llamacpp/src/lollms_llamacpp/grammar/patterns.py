@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from lollms_llamacpp.grammar.machine import grammar_fault
 from lollms_llamacpp.grammar.nodes import EMPTY, Chars, Choice, Literal, Node, Repeat, Rule, Rules, Run, run
-from lollms_llamacpp.grammar.strings import PLAIN, Ranges, character
+from lollms_llamacpp.grammar.ranges import Ranges, minus, within
+from lollms_llamacpp.grammar.strings import PLAIN, character
 
 __all__ = ["pattern"]
 
@@ -37,12 +39,14 @@ def pattern(rules: Rules, expression: str) -> Node | None:
 
     Known are characters and their escapes, classes, groups, alternatives, repetitions up to 200, and ``^`` and ``$``
     at the very ends; not look-around, back references, flags and word boundaries. A repetition without bounds of
-    something that may be empty is not known either: llama.cpp would not end.
+    something that may be empty is not known either: llama.cpp would not end. Nor are expressions by which a text can be
+    read in very many ways, such as ``(([a-z]+ ?)+0?)+``.
     """
     if len(expression) > _MOST_LENGTH:
         return None
     try:
-        return _Reader(rules, expression).whole()
+        node = _Reader(rules, expression).whole()
+        return node if grammar_fault(rules, [node]) is None else None
     except (_BeyondUs, RecursionError):
         return None
 
@@ -118,7 +122,7 @@ class _Reader:
         if char == "[":
             return self._written(self._class())
         if char == ".":
-            return self._written(_minus(_ALL, ((0x0A, 0x0A),)))
+            return self._written(minus(_ALL, ((0x0A, 0x0A),)))
         if char == "\\":
             return self._written(self._escape())
         if char in "^$*+?{}])":
@@ -209,11 +213,11 @@ class _Reader:
         if not negative:
             return tuple(found)
         # A negated \w, \d or \s excludes Unicode's as well, which are not listed here: of others only ASCII's remain.
-        return _minus(_ASCII if ascii_only else _ALL, tuple(found))
+        return minus(_ASCII if ascii_only else _ALL, tuple(found))
 
     def _written(self, ranges: Ranges) -> Node:
         """A character of `ranges` as it stands in a JSON string."""
-        plain = _within(ranges, PLAIN)
+        plain = within(ranges, PLAIN)
         options: list[Node] = [Chars(plain)] if plain else []
         if len(plain) == 1 and plain[0][0] == plain[0][1]:
             options = [Literal(chr(plain[0][0]))]
@@ -229,29 +233,6 @@ class _Reader:
         if not options:
             raise _BeyondUs
         return options[0] if len(options) == 1 else self._rules.share(self._rules.choice(options))
-
-
-def _minus(ranges: Ranges, others: Ranges) -> Ranges:
-    left = list(ranges)
-    for low, high in others:
-        kept: list[tuple[int, int]] = []
-        for begin, end in left:
-            if begin < low:
-                kept.append((begin, min(end, low - 1)))
-            if end > high:
-                kept.append((max(begin, high + 1), end))
-        left = [(begin, end) for begin, end in kept if begin <= end]
-    return tuple(left)
-
-
-def _within(ranges: Ranges, others: Ranges) -> Ranges:
-    found = {
-        (max(low, begin), min(high, end))
-        for low, high in ranges
-        for begin, end in others
-        if max(low, begin) <= min(high, end)
-    }
-    return tuple(sorted(found))
 
 
 def _may_be_empty(rules: Rules, node: Node) -> bool:

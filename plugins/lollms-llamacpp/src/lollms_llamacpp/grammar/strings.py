@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from lollms_llamacpp.grammar.nodes import EMPTY, Chars, Choice, Literal, Node, Repeat, Rule, Rules, run
+from lollms_llamacpp.grammar.ranges import Ranges
 
 __all__ = ["FORMATS", "any_string", "character", "json_text", "other_keys", "string_of", "without"]
-
-Ranges = tuple[tuple[int, int], ...]
 
 PLAIN: Final[Ranges] = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, 0x10FFFF))
 """Characters that may stand for themselves within a JSON string (RFC 8259, section 7), without surrogates."""
