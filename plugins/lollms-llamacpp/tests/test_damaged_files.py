@@ -1,4 +1,4 @@
-"""Damaged model files and projectors, by the thousand: a clear error or a working model, and the process lives.
+"""Damaged models, projectors and adapters, by the thousand: a clear error or a working model, and the process lives.
 
 llama.cpp ends the process for some of them, so all are loaded in processes of their own; see helpers/model_trials.py.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from adapter_mutations import adapters
 from gguf_mutations import everything, no_files, projectors, real
 from model_trials import Outcome, Trial, run_trials
 
@@ -70,6 +71,12 @@ def test_projectors(tmp_path: Path, good: Path, make_png: Callable[..., bytes], 
     image.write_bytes(make_png(40, 30))
     count = check(run_trials(some(projectors(), 17), tmp_path, good, image), 300)
     record_property("reliability: damaged projectors, each an error or an image read, the process alive", count)
+
+
+def test_adapters(tmp_path: Path, good: Path, record_property: Note) -> None:
+    """LoRA adapters, damaged in the same ways, and of matrices that don't fit; the model without them lives on."""
+    count = check(run_trials(some(adapters(), 10), tmp_path, good, adapters=True), 60)
+    record_property("reliability: damaged LoRA adapters, each an error or an answer, the process alive", count)
 
 
 def test_a_death_is_told(tmp_path: Path, good: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gguf_files import tiny_lora
 
 from lollms_core import LollmsError
 from lollms_core.testing import MARKER, Held, SecretWatch
@@ -32,6 +33,8 @@ def folder(tmp_path: Path, tiny_folder: Path, make_projector: Make) -> Path:
     (tmp_path / "good" / "mmproj.gguf").write_bytes(make_projector(n_out=32))
     (tmp_path / "other.gguf").write_bytes(whole)
     (tmp_path / "broken.gguf").write_bytes(whole[:-2000])
+    (tmp_path / "adapter.lora").write_bytes(tiny_lora())
+    (tmp_path / "refused.lora").write_bytes(tiny_lora(general__architecture="qwen2"))
     # Sound for our own reader; llama.cpp gives up in the midst of it.
     (tmp_path / "refused.gguf").write_bytes(whole.replace(b"blk.0.ffn_norm.weight", b"blk.0.ffn_nurm.weight"))
     return tmp_path
@@ -43,6 +46,9 @@ def live(folder: Path, image: bytes) -> None:
         binding.chat("hi", n_predict=3)
         binding.chat("hi", images=[image], n_predict=1)
         binding.chat("hi", n_predict=9, response_format={"type": "boolean"})
+        binding.chat("hi", grammar='root ::= "yes" | "no"')
+        with pytest.raises(ValueError, match="has no end"):
+            binding.chat("hi", grammar='root ::= "a" root')
         binding.embed(["one", "two"])
         stream = binding.stream("hi", logit_bias=NEVER)
         next(iter(stream))
@@ -62,11 +68,20 @@ def live(folder: Path, image: bytes) -> None:
         forgotten = iter(binding.stream("hi", logit_bias=NEVER))
         next(forgotten)
         del forgotten
+    with LlamaCppBinding(models_path=folder, model_name="other", lora=folder / "adapter.lora") as adapted:
+        adapted.chat("hi", n_predict=2)
+        adapted.embed("one")
+        adapted.unload()
+        assert adapted.load_model("good")
+        assert not adapted.load_model("broken")
     for name in ("broken", "refused"):
         with pytest.raises(LollmsError):
             LlamaCppBinding(models_path=folder, model_name=name)
     with pytest.raises(LollmsError):
         LlamaCppBinding(models_path=folder, model_name="other", mmproj=folder / "broken.gguf")
+    for name in ("refused.lora", "broken.gguf"):
+        with pytest.raises(LollmsError):
+            LlamaCppBinding(models_path=folder, model_name="other", lora=folder / name)
 
 
 def resident() -> int:

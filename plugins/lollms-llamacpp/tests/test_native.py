@@ -11,8 +11,7 @@ from typing import NoReturn
 import pytest
 
 from lollms_core import BackendError, BackendUnavailable
-from lollms_llamacpp import context as contexts
-from lollms_llamacpp import native, vision
+from lollms_llamacpp import native, parameters, vision
 from lollms_llamacpp.context import ABORTED, NO_ROOM, Context
 from lollms_llamacpp.native import ClosedError, Model
 from lollms_llamacpp.options import LoadOptions
@@ -162,7 +161,7 @@ def test_load_modes() -> None:
         (None, False): -1,
     }
     for (use_mmap, use_mlock), mode in modes.items():
-        assert native._load_mode(LoadOptions(use_mmap=use_mmap, use_mlock=use_mlock), -1) == mode
+        assert parameters._load_mode(LoadOptions(use_mmap=use_mmap, use_mlock=use_mlock), -1) == mode
 
 
 def test_every_option_reaches_llama_cpp(model: Model) -> None:
@@ -176,6 +175,6 @@ def test_every_option_reaches_llama_cpp(model: Model) -> None:
         yarn_orig_ctx=64,
     )
     params = model.lib.llama_context_default_params()
-    contexts._set_attention(params, options)
+    parameters.set_attention(params, options)
     assert (params.flash_attn_type, params.offload_kqv, params.rope_scaling_type) == (0, False, 2)
     assert (params.rope_freq_base, params.rope_freq_scale, params.yarn_orig_ctx) == (1e4, 0.5, 64)

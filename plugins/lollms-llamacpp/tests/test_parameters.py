@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lollms_core import GenerationRequest, UnsupportedParameter
-from lollms_llamacpp import cpus
+from lollms_llamacpp import LlamaCppBinding, cpus
 from lollms_llamacpp.options import LOAD_OPTIONS, LlamaCppOptions, LoadOptions, check_request_options
 from lollms_llamacpp.sampling import DEFAULT_SAMPLING, Sampling
 
@@ -101,6 +101,35 @@ def test_load_options() -> None:
         ("rope_freq_base", 0, ValueError),
         ("rope_freq_scale", float("nan"), ValueError),
         ("rope_freq_base", "x", TypeError),
+        ("rope_freq_base", 1e-300, ValueError),  # would be 0 in llama.cpp's single precision: the model's own
+        ("rope_freq_base", 10**400, ValueError),
+        ("yarn_ext_factor", -1.0, ValueError),
+        ("yarn_attn_factor", 0, ValueError),
+        ("yarn_beta_fast", float("inf"), ValueError),
+        ("yarn_beta_slow", True, TypeError),
+        ("n_ubatch", 0, ValueError),
+        ("split_mode", "columns", ValueError),
+        ("tensor_split", "3,1", TypeError),
+        ("tensor_split", 3.0, TypeError),
+        ("tensor_split", [3, "1"], TypeError),
+        ("tensor_split", [3, -1], ValueError),
+        ("tensor_split", [0.0, 0.0], ValueError),
+        ("tensor_split", [], ValueError),
+        ("cache_type_k", "q2_k", ValueError),
+        ("cache_type_v", 8, ValueError),
+        ("swa_full", 1, TypeError),
+        ("check_tensors", "yes", TypeError),
+        ("lora", 7, TypeError),
+        ("lora", b"x.gguf", TypeError),
+        ("lora", "", ValueError),
+        ("lora", ["x.gguf"], TypeError),
+        ("lora", {7: 1.0}, TypeError),
+        ("lora", {"x.gguf": "1"}, TypeError),
+        ("lora", {"x.gguf": True}, TypeError),
+        ("lora", {"x.gguf": float("nan")}, ValueError),
+        ("lora", {"x.gguf": 1e300}, ValueError),
+        ("grammar", 7, TypeError),
+        ("grammar", "root ::= a", ValueError),
         ("ctx_size", 2**40, ValueError),
         ("n_threads", 513, ValueError),
         ("completion_format", "prose", ValueError),
@@ -111,6 +140,37 @@ def test_bad_options(name: str, value: object, error: type[Exception]) -> None:
     """A wrong type or range is told with the option's name."""
     with pytest.raises(error, match=name):
         LoadOptions.of({name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"n_ubatch": 65, "n_batch": 64}, "n_ubatch is 65.*n_batch, which is 64"),
+        ({"n_ubatch": 100_000}, "n_ubatch is 100000.*n_batch"),
+        ({"cache_type_v": "q8_0", "flash_attn": False}, "cache_type_v is 'q8_0', which needs flash attention"),
+        ({"split_mode": "tensor", "flash_attn": False}, 'split_mode="tensor" needs flash attention'),
+    ],
+)
+def test_options_that_exclude_each_other(options: dict[str, Any], told: str) -> None:
+    """The constructor names both, before any file is read."""
+    with pytest.raises(ValueError, match=told):
+        LlamaCppBinding(**options)
+
+
+def test_options_that_go_together() -> None:
+    LoadOptions.of({"n_ubatch": 64, "n_batch": 64})
+    for kind in ("f32", "f16", "bf16"):
+        LoadOptions.of({"cache_type_v": kind, "flash_attn": False})
+    LoadOptions.of({"cache_type_v": "q4_0", "cache_type_k": "q4_0"})
+
+
+def test_adapters_and_shares() -> None:
+    """A path alone has the scale 1; what is kept is plain and cannot change."""
+    assert LoadOptions.of({}).lora == ()
+    assert LoadOptions.of({"lora": Path("a.gguf")}).lora == (("a.gguf", 1.0),)
+    assert LoadOptions.of({"lora": {"a.gguf": 1, Path("b.gguf"): -0.5}}).lora == (("a.gguf", 1.0), ("b.gguf", -0.5))
+    assert LoadOptions.of({"lora": {}}).lora == ()
+    assert LoadOptions.of({"tensor_split": [3, 1]}).tensor_split == (3.0, 1.0)
 
 
 def test_options_of_a_request() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -219,8 +220,9 @@ class LlamaCppBinding(HubPulls):
     def get_model_info(self) -> dict[str, Any]:
         """What is loaded: the contract's keys, and of a loaded model its file's facts.
 
-        ``parameters`` are the defaults in force; ``n_params`` is the size of the model; ``pid`` is the process that
-        it is in, None if that has died, and ``isolated`` tells whether it is one of its own.
+        ``parameters`` are the defaults in force; ``n_params`` is the size of the model; ``lora`` are its adapters, each
+        a dict with path and scale; ``pid`` is the process that it is in, None if that has died, and ``isolated`` tells
+        whether it is one of its own.
         """
         engine = self._models.engine
         info = super().get_model_info()
@@ -238,6 +240,7 @@ class LlamaCppBinding(HubPulls):
             "trained_ctx_size": facts["ctx_size"],
             "n_params": facts["parameters"],
             "n_threads": engine.options.n_threads,
+            "lora": [{"path": str(as_path(path, "lora")), "scale": scale} for path, scale in engine.options.lora],
             "parameters": {**engine.sampling_defaults, **info["parameters"]},
             "supports": sorted(able.value for able in self.capabilities_of(None)),
         }
@@ -351,7 +354,8 @@ class LlamaCppBinding(HubPulls):
         return load(
             name or _name_of(file),
             file,
-            self._load_options,
+            # What was given for the binding's own model fits no other, or changes it in ways that nobody asked for.
+            dataclasses.replace(self._load_options, lora=()) if guest else self._load_options,
             chat_template=self.defaults.get("chat_template"),
             mmproj=self._projector_for(file, own=not guest),
             go_on=go_on,

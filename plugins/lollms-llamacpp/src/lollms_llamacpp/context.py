@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from lollms_core import BackendError
+from lollms_llamacpp.lora import set_adapters
 from lollms_llamacpp.native import Model, StopFlag
 from lollms_llamacpp.options import LoadOptions
+from lollms_llamacpp.parameters import set_attention
 
 __all__ = ["ABORTED", "NO_ROOM", "Batch", "Context"]
 
@@ -120,14 +122,14 @@ class Context:
         params.n_threads, params.n_threads_batch = options.n_threads, options.n_threads_batch
         if pooling is None:
             params.n_batch = max(min(options.n_batch, n_ctx), n_sequences)
-            params.n_ubatch = min(params.n_batch, params.n_ubatch)
+            params.n_ubatch = min(params.n_batch, options.n_ubatch or params.n_ubatch)
             # One token a sequence is sampled after; the default makes room for the logits of a whole batch.
             params.n_outputs_max = n_sequences
         else:
             # Vectors are pooled over what is computed in one go, so that must be the whole text.
             params.n_batch = params.n_ubatch = n_ctx
             params.embeddings, params.pooling_type = True, pooling
-        _set_attention(params, options)
+        set_attention(params, options)
         with lib.loading:
             lib.messages.errors = []
             pointer = lib.llama_init_from_model(model.pointer, params)
@@ -149,6 +151,7 @@ class Context:
         lib.llama_set_abort_callback(pointer, lib.stop_if_not_empty, ctypes.addressof(self.flag.buffer))
         self._free = weakref.finalize(self, _free_context, lib.llama_free, pointer, model, self.flag)
         self._free.atexit = False
+        set_adapters(lib, pointer, model.adapters)
 
     # Computing ------------------------------------------------------------------------------------------
 
@@ -228,18 +231,3 @@ class Context:
 def _free_context(free: Callable[[int], None], pointer: int, _model: Model, _flag: StopFlag) -> None:
     # The model and the flag stand here to outlive the context where all are left to the garbage collector.
     free(pointer)
-
-
-def _set_attention(params: Any, options: LoadOptions) -> None:
-    if options.flash_attn is not None:
-        params.flash_attn_type = int(options.flash_attn)
-    if options.offload_kqv is not None:
-        params.offload_kqv = options.offload_kqv
-    if options.rope_scaling is not None:
-        params.rope_scaling_type = ("none", "linear", "yarn").index(options.rope_scaling)
-    if options.rope_freq_base is not None:
-        params.rope_freq_base = options.rope_freq_base
-    if options.rope_freq_scale is not None:
-        params.rope_freq_scale = options.rope_freq_scale
-    if options.yarn_orig_ctx is not None:
-        params.yarn_orig_ctx = options.yarn_orig_ctx

@@ -36,10 +36,12 @@ from lollms_llamacpp.conversation import Conversations, Plan
 from lollms_llamacpp.cpus import MAX_THREADS
 from lollms_llamacpp.embedder import Embedder, Wish
 from lollms_llamacpp.image_prompt import place_images, with_pieces
+from lollms_llamacpp.lora import adapters_for
 from lollms_llamacpp.model_file import ModelFile
 from lollms_llamacpp.native import ClosedError, Model, StopFlag
 from lollms_llamacpp.options import DEFAULT_CONTEXT, LoadOptions
 from lollms_llamacpp.overflow import shifted
+from lollms_llamacpp.parameters import check_cache_types
 from lollms_llamacpp.prompt import Prompter, to_utf8
 from lollms_llamacpp.reading import AnswerReader, Showing
 from lollms_llamacpp.sampling import DEFAULT_SAMPLING, Sampling, check_biases
@@ -63,8 +65,8 @@ class Engine:
 
     Raises:
         BackendUnavailable: no llama.cpp.
-        BackendError: the file is none, or llama.cpp cannot load it.
-        ValueError: the model cannot have so large a context.
+        BackendError: the file is none, or llama.cpp cannot load it; or a LoRA adapter is none, or another model's.
+        ValueError: the model cannot have so large a context, or no KV cache of these types.
     """
 
     def __init__(
@@ -79,13 +81,17 @@ class Engine:
     ) -> None:
         file.check(tokens=True)
         projector = None if mmproj is None else projector_file(mmproj)
+        adapters = adapters_for(file, options.lora)
+        check_cache_types(file, options)
         self.name = name
         self.file = file
         self.options = options
         self.ctx_size = _context_size(file, options.ctx_size)
         self.sampling_defaults = _sampling_defaults(file)
-        parts = self._parts = _Parts(Model(file.path, options, vocabulary_only=file.vocabulary_only, go_on=go_on))
-        self._model = parts.model
+        model = Model(file.path, options, adapters=adapters, vocabulary_only=file.vocabulary_only, go_on=go_on)
+        parts = self._parts = _Parts(model)
+        self._model = model
+        self._adapters_size = sum(adapter.size for adapter in adapters)
         source = chat_template or file.chat_template
         self._conversations = Conversations(name, self._model, Prompter(self._model), source)
         self._projector_size = 0 if projector is None else projector.size
@@ -129,8 +135,8 @@ class Engine:
 
     @property
     def size(self) -> int:
-        """Bytes of the weights, the projector's with them."""
-        return self.file.size + self._projector_size
+        """Bytes of the weights, the projector's and the adapters' with them."""
+        return self.file.size + self._projector_size + self._adapters_size
 
     @property
     def pid(self) -> int:

@@ -19,7 +19,7 @@ from typing import Final
 
 from lollms_llamacpp.gguf import STRING, Header, Tensor, read_strings
 
-__all__ = ["SIZES", "key_fault", "tensor_fault", "vocabulary_fault"]
+__all__ = ["NO_WEIGHTS", "SIZES", "key_fault", "tensor_fault", "vocabulary_fault"]
 
 SIZES: Final = {"context_length": 2**31 - 1, "embedding_length": 2**24, "block_count": 512}
 """What every model has, and the most that it can be (LLAMA_MAX_LAYERS is 512)."""
@@ -30,7 +30,7 @@ _POOLINGS: Final = range(5)  # llama.h, enum llama_pooling_type
 _UNSPECIFIED: Final = 2**32 - 1
 
 # Types that hold numbers for others to compute with, and no weights.
-_NO_WEIGHTS: Final = frozenset({"I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K"})
+NO_WEIGHTS: Final = frozenset({"I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K"})
 
 _TOKENS: Final = "tokenizer.ggml.tokens"
 _MAX_TOKEN_BYTES: Final = 4096
@@ -118,7 +118,7 @@ def tensor_fault(tensors: Mapping[str, Tensor]) -> str | None:
             continue
         if len(shape) <= 1 and kind != "F32":
             return f"its tensor {name!r} is of type {kind}; one of a single dimension must be F32"
-        if kind in _NO_WEIGHTS:
+        if kind in NO_WEIGHTS:
             return f"its tensor {name!r} is of type {kind}, which is none for weights"
     return None
 

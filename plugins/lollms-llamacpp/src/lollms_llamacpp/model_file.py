@@ -128,6 +128,11 @@ class ModelFile:
     def n_layers(self) -> int | None:
         return self._own("block_count")
 
+    def head_size(self, fact: str) -> int | None:
+        """Numbers in one attention head's keys (``key_length``) or values (``value_length``); None if unknown."""
+        size, heads = self.embedding_length, self._own("attention.head_count")
+        return self._own(f"attention.{fact}") or (size // heads if size and heads else None)
+
     @property
     def chat_template(self) -> str | None:
         """The Jinja template for conversations, None if there is none."""

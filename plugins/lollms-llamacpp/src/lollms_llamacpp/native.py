@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from lollms_core import BackendError, BackendUnavailable
+from lollms_llamacpp.lora import Adapter, load_adapters
 from lollms_llamacpp.options import LoadOptions
+from lollms_llamacpp.parameters import set_placement
 from lollms_llamacpp.probing.builds import check_build
 
 __all__ = ["REMEDY", "ClosedError", "Kept", "Model", "StopFlag", "library"]
@@ -210,12 +212,14 @@ class Model(Kept):
     Args:
         path: the file; of a split model the first one.
         options: how to load it.
+        adapters: LoRA adapters that fit it.
         vocabulary_only: leave the weights out.
         go_on: asked again and again during the loading; False ends it.
 
     Raises:
         BackendUnavailable: no llama.cpp.
-        BackendError: llama.cpp refuses the file; the text has its words.
+        BackendError: llama.cpp refuses the file, or an adapter; the text has its words.
+        ValueError: an option is for more GPUs than llama.cpp knows.
     """
 
     def __init__(
@@ -223,17 +227,14 @@ class Model(Kept):
         path: Path,
         options: LoadOptions,
         *,
+        adapters: Sequence[Adapter] = (),
         vocabulary_only: bool = False,
         go_on: Callable[[], bool] | None = None,
     ) -> None:
         lib = self.lib = library()
         params = lib.llama_model_default_params()
         params.vocab_only = vocabulary_only
-        params.load_mode = _load_mode(options, params.load_mode)
-        if options.n_gpu_layers is not None:
-            params.n_gpu_layers = options.n_gpu_layers
-        if options.main_gpu is not None:
-            params.main_gpu = options.main_gpu
+        set_placement(lib, params, options)
         if go_on is not None:
             params.progress_callback = lib.llama_progress_callback(lambda _progress, _data: go_on())
         # One at a time, so that the errors kept are those of this file.
@@ -261,6 +262,11 @@ class Model(Kept):
         if lacking:
             self.close()
             raise BackendError(f"cannot use the model file {path}: its vocabulary has no token for the {lacking}")
+        try:
+            self.adapters = load_adapters(lib, pointer, adapters)
+        except BackendError:
+            self.close()
+            raise
 
     def _lacking(self) -> str | None:
         """Where llama.cpp wants a token that is not there, and would end the process at the first text."""
@@ -339,13 +345,3 @@ class Model(Kept):
 
 def _token(number: int) -> int | None:
     return int(number) if number >= 0 else None
-
-
-def _load_mode(options: LoadOptions, default: int) -> int:
-    """llama.h, enum llama_load_mode."""
-    if options.use_mmap is None and not options.use_mlock:
-        return default
-    plain, mapped, locked, both = 0, 1, 2, 3
-    if options.use_mlock:
-        return locked if options.use_mmap is False else both
-    return mapped if options.use_mmap else plain

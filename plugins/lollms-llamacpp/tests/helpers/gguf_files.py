@@ -1,4 +1,4 @@
-"""GGUF files that are written here: tiny models and projectors with weights from a fixed seed."""
+"""GGUF files that are written here: tiny models, projectors and adapters with weights from a fixed seed."""
 
 from __future__ import annotations
 
@@ -64,12 +64,13 @@ def byte_characters() -> list[str]:
     return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
 
 
-def llama_parts(**changes: Any) -> tuple[dict[str, Any], list[Tensor]]:
+def llama_parts(*, longer: Sequence[str] = (), **changes: Any) -> tuple[dict[str, Any], list[Tensor]]:
     """Metadata and tensors of a llama model of one layer: a token for each byte and three control tokens.
 
-    The weights are of a fixed seed. `changes` are metadata with ``__`` for dots; None takes a key out.
+    The weights are of a fixed seed. `longer` are further tokens, which no text becomes but an answer may have.
+    `changes` are metadata with ``__`` for dots; None takes a key out.
     """
-    vocabulary = [*byte_characters(), "<|endoftext|>", "<|im_start|>", "<|im_end|>", "th"]
+    vocabulary = [*byte_characters(), "<|endoftext|>", "<|im_start|>", "<|im_end|>", "th", *longer]
     n_embd, n_ff = 32, 32
     metadata: dict[str, Any] = {
         "general.architecture": "llama",
@@ -86,7 +87,7 @@ def llama_parts(**changes: Any) -> tuple[dict[str, Any], list[Tensor]]:
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": vocabulary,
-        "tokenizer.ggml.token_type": pack([1] * 256 + [3, 3, 3, 1], "i32"),
+        "tokenizer.ggml.token_type": pack([1] * 256 + [3, 3, 3, 1] + [1] * len(longer), "i32"),
         "tokenizer.ggml.merges": ["t h"],
         "tokenizer.ggml.bos_token_id": 256,
         "tokenizer.ggml.eos_token_id": 258,
@@ -107,9 +108,20 @@ def llama_parts(**changes: Any) -> tuple[dict[str, Any], list[Tensor]]:
     return changed(metadata, **changes), tensors
 
 
-def tiny_llama(**changes: Any) -> bytes:
+def tiny_llama(*, longer: Sequence[str] = (), **changes: Any) -> bytes:
     """A whole llama model; see :func:`llama_parts`."""
-    return gguf(*llama_parts(**changes))
+    return gguf(*llama_parts(longer=longer, **changes))
+
+
+def windowed_parts(window: int = 32) -> tuple[dict[str, Any], list[Tensor]]:
+    """A model of one layer whose attention looks back `window` tokens: gemma3, as src/models/gemma3.cpp reads it."""
+    metadata, tensors = llama_parts()
+    metadata = {key.replace("llama.", "gemma3."): value for key, value in metadata.items()}
+    metadata |= {"general.architecture": "gemma3", "gemma3.attention.sliding_window": window}
+    metadata |= {"gemma3.attention.key_length": 16, "gemma3.attention.value_length": 16, "gemma3.rope.freq_base": 1e4}
+    ones = {"attn_q_norm": 16, "attn_k_norm": 16, "post_attention_norm": 32, "post_ffw_norm": 32}
+    norms = [(f"blk.0.{name}.weight", (size,), 0, struct.pack("<f", 1.0) * size) for name, size in ones.items()]
+    return metadata, [*tensors, *norms]
 
 
 def changed(metadata: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
@@ -175,6 +187,42 @@ def projector_parts(*, n_out: int = 576, kind: str = "mlp", **changes: Any) -> t
 def tiny_projector(*, n_out: int = 576, kind: str = "mlp", **changes: Any) -> bytes:
     """A whole projector; see :func:`projector_parts`."""
     return gguf(*projector_parts(n_out=n_out, kind=kind, **changes))
+
+
+def lora_parts(
+    model: Sequence[Tensor],
+    names: Sequence[str] = ("attn_q.weight", "ffn_down.weight"),
+    *,
+    rank: int = 4,
+    **changes: Any,
+) -> tuple[dict[str, Any], list[Tensor]]:
+    """A LoRA adapter that changes those of the tensors `model` whose names end as `names`; weights of a fixed seed.
+
+    `changes` are metadata with ``__`` for dots; None takes a key out.
+    """
+    metadata: dict[str, Any] = {
+        "general.architecture": "llama",
+        "general.type": "adapter",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": float(2 * rank),
+    }
+    chance = random.Random(3)  # noqa: S311 - weights that mean nothing
+    tensors: list[Tensor] = []
+    for name, shape, *_ in model:
+        if not name.endswith(tuple(names)):
+            continue
+        # Of the embeddings A is looked up by token, and B is not transposed.
+        a, b = ((rank, shape[1]), (rank, shape[0])) if "token_embd" in name else ((shape[0], rank), (rank, shape[1]))
+        for suffix, plane in (("lora_a", a), ("lora_b", b)):
+            size = (*plane, *shape[2:])
+            values = [chance.gauss(0, 0.5) for _ in range(math.prod(size))]
+            tensors.append((f"{name}.{suffix}", size, 0, struct.pack(f"<{len(values)}f", *values)))
+    return changed(metadata, **changes), tensors
+
+
+def tiny_lora(*names: str, **changes: Any) -> bytes:
+    """An adapter for :func:`tiny_llama`; see :func:`lora_parts`."""
+    return gguf(*lora_parts(llama_parts()[1], names or ("attn_q.weight", "ffn_down.weight"), **changes))
 
 
 def png(width: int, height: int, colour: tuple[int, int, int] = (255, 0, 0)) -> bytes:

@@ -60,11 +60,14 @@ class Outcome:
     wrong: str
 
 
-def run_trials(trials: Iterable[Trial], folder: Path, good: Path, image: Path | None = None) -> list[Outcome]:
+def run_trials(
+    trials: Iterable[Trial], folder: Path, good: Path, image: Path | None = None, *, adapters: bool = False
+) -> list[Outcome]:
     """The outcome of each trial; files are written to `folder`, `good` is the model that must survive them.
 
-    With an `image` the files are projectors of `good`.
+    With an `image` the files are projectors of `good`, with `adapters` they are LoRA adapters of it.
     """
+    what = "adapters" if adapters else str(image or "")
     child: _Child | None = None
     outcomes = []
     try:
@@ -73,7 +76,7 @@ def run_trials(trials: Iterable[Trial], folder: Path, good: Path, image: Path | 
             trial.make(path)
             try:
                 if child is None:
-                    child = _Child(good, image, folder / "output.txt")
+                    child = _Child(good, what, folder / "output.txt")
                 outcome = child.ask(trial, path)
                 if outcome is None:
                     outcome = Outcome(trial.name, False, "", child.end())
@@ -90,8 +93,8 @@ def run_trials(trials: Iterable[Trial], folder: Path, good: Path, image: Path | 
 class _Child:
     """The process, as its parent sees it; all that it prints goes to one file."""
 
-    def __init__(self, good: Path, image: Path | None, output: Path) -> None:
-        command = [sys.executable, "-X", "faulthandler", __file__, str(good), str(image or "")]
+    def __init__(self, good: Path, what: str, output: Path) -> None:
+        command = [sys.executable, "-X", "faulthandler", __file__, str(good), what]
         # GGML_NO_BACKTRACE: a dying process is not to call a debugger first.
         environment = {**os.environ, "PYTHONWARNINGS": "error", "GGML_NO_BACKTRACE": "1"}
         self._output = output
@@ -145,7 +148,7 @@ class _Child:
 # In the child -----------------------------------------------------------------------------------------------
 
 
-def _serve(good: Path, image: Path | None) -> None:
+def _serve(good: Path, what: str) -> None:
     _bound_memory()
     logging.getLogger().addHandler(logging.NullHandler())  # warnings are meant for the log
     # What C code prints must not stand among our answers.
@@ -157,7 +160,12 @@ def _serve(good: Path, image: Path | None) -> None:
         for line in sys.stdin:
             path = Path(json.loads(line)["path"])
             faulthandler.dump_traceback_later(SECONDS, exit=True)
-            found = _project(path, good, image) if image is not None else _load(binding, path, good, answer)
+            if what == "adapters":
+                found = _adapt(binding, path, good, answer)
+            elif what:
+                found = _project(path, good, Path(what))
+            else:
+                found = _load(binding, path, good, answer)
             faulthandler.cancel_dump_traceback_later()
             print(json.dumps(found), file=answers, flush=True)
 
@@ -200,7 +208,23 @@ def _used(binding: LlamaCppBinding, wrong: list[str]) -> str:
     return told
 
 
-def _project(path: Path, good: Path, image: Path | None) -> dict[str, Any]:
+def _adapt(binding: LlamaCppBinding, path: Path, good: Path, answer: str) -> dict[str, Any]:
+    wrong: list[str] = []
+    loaded, told = True, ""
+    try:
+        with LlamaCppBinding(model_path=good, lora={path: 0.7}, ctx_size=64, n_threads=1) as adapted:
+            told = _used(adapted, wrong)
+    except LollmsError as error:
+        loaded, told = False, str(error)
+        if path.name not in told:
+            wrong.append(f"the error does not name the file: {told}")
+    after = binding.generate_text("the", **USE)
+    if after != answer:
+        wrong.append(f"the model without the adapter answers {after!r}, not {answer!r}")
+    return {"loaded": loaded, "told": told, "wrong": "; ".join(wrong)}
+
+
+def _project(path: Path, good: Path, image: Path) -> dict[str, Any]:
     wrong = ""
     try:
         with LlamaCppBinding(model_path=good, mmproj=path, ctx_size=128, n_threads=1) as binding:
@@ -226,4 +250,4 @@ def _bound_memory() -> None:
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None)
+    _serve(Path(sys.argv[1]), sys.argv[2])
