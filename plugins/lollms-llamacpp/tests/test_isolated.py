@@ -74,7 +74,7 @@ def here(folder: Path) -> Iterator[LlamaCppBinding]:
 
 def events_of(binding: LlamaCppBinding, prompt: Any, **fields: Any) -> list[Event]:
     """An answer's events, calls without their ids, which are made by chance."""
-    events = binding.stream(prompt, **fields)
+    events = binding.stream(prompt, cache_prompt=False, **fields)
     return [replace(event, id="") if isinstance(event, ToolCall) else event for event in events]
 
 
@@ -241,7 +241,7 @@ def calls_in(binding: LlamaCppBinding) -> int:
 def test_many_at_once(isolated: LlamaCppBinding, here: LlamaCppBinding) -> None:
     """Many threads at once over one connection: each gets its own answer, and no thread is made for it here."""
     prompts = [f"{number} {chr(97 + number % 26)}" for number in range(24)]
-    fields: dict[str, Any] = {"n_predict": 6, "temperature": 0, "logit_bias": NEVER}
+    fields: dict[str, Any] = {"n_predict": 6, "temperature": 0, "logit_bias": NEVER, "cache_prompt": False}
     right = {prompt: here.chat(prompt, **fields).text for prompt in prompts}
     found: dict[str, str] = {}
     threads = [

@@ -230,6 +230,18 @@ def test_cancelled_while_another_starts(binding: LlamaCppBinding, odd: pytest.Mo
     assert stream.completion.finish_reason == "cancelled"
 
 
+def test_an_engine_that_fails(folder: Path, odd: pytest.MonkeyPatch) -> None:
+    """An engine that has closed by itself in the child is loaded anew, in another child."""
+    odd.setenv("ODD_CHILD", "closed")
+    before = Held.now()
+    with LlamaCppBinding(models_path=folder, model_name="bare", isolate=True) as binding:
+        pid = binding.get_model_info()["pid"]
+        odd.undo()
+        assert isinstance(binding.generate_text("x", n_predict=1), str)
+        assert binding.get_model_info()["pid"] != pid
+    assert before.more() == ""
+
+
 def test_words() -> None:
     """How processes end, in words."""
     assert ending(0) == "exited with 0"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from lollms_llamacpp.isolated import child
 from lollms_llamacpp.isolated.frames import packed
+from lollms_llamacpp.native import ClosedError
 
 WAYS = {
     "garbage": b"\xff\xfe not a message at all" * 8,
@@ -33,6 +34,10 @@ def main(arguments: Sequence[str]) -> None:
     if way == "stuck":
         child.Service.end = _holding_the_lock  # type: ignore[method-assign]
         child.main(arguments)
+    if way == "closed":
+        child.Service._generate = _closed  # type: ignore[method-assign, assignment]
+        child.main(arguments)
+        return
     with socket.socket(fileno=int(arguments[0])) as connection:
         connection.recv(1 << 16)
         if way in WAYS:
@@ -53,3 +58,7 @@ def _never(self: child.Service) -> None:
 
 def _holding_the_lock(self: child.Service) -> None:
     ctypes.PyDLL(None).sleep(1000)
+
+
+def _closed(self: child.Service, *_: object) -> None:
+    raise ClosedError

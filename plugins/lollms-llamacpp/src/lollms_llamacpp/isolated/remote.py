@@ -300,7 +300,7 @@ class RemoteEngine:
         try:
             yield
         except ClosedError:
-            self._failed = not self._closed
+            self._failed = self._failed or not self._closed
             raise
         finally:
             self._uses.discard(use)
