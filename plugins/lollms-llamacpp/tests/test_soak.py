@@ -33,7 +33,7 @@ def test_soak(tiny_folder: Path) -> None:
 
 
 class Faulty(EventBinding):
-    """Answers as it likes: every fiftieth answer is another one, and one lacks its end."""
+    """Answers as it likes: one in ten answers is another one, and one in fifteen lacks its end."""
 
     uses = frozenset({"cache_prompt", "n_predict", "seed", "temperature"})
 
@@ -45,8 +45,8 @@ class Faulty(EventBinding):
         number = next(self.numbers)
         count = request.n_predict or 1
         for _ in range(count):
-            yield TextDelta("other " if number % 50 == 0 else "word ")
-        yield Usage(1, count - (number == 210))
+            yield TextDelta("other " if number % 10 == 0 else "word ")
+        yield Usage(1, count - (number % 15 == 0))
         yield Finish("length")
 
     def get_model_info(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -36,7 +37,7 @@ MEMORY: Final = 8 << 20
 
 _WARM_UP: Final = 0.2
 _WAIT: Final = 120.0
-"""The warm-up's share of the time; seconds for the last answers to come."""
+"""The warm-up's share of the time; seconds without any answer after which something hangs."""
 
 _WAYS_OF_THREADS: Final = ("stream", "chat", "callback")
 _WAYS_OF_TASKS: Final = ("astream", "achat")
@@ -106,6 +107,7 @@ class Soak:
         self._fields = fields
         self._lock = threading.Lock()
         self._cancels = 0
+        self._last = time.monotonic()
         self.figures = Figures()
 
     def run(self, seconds: float) -> dict[str, Any]:
@@ -118,7 +120,7 @@ class Soak:
             self._binding.chat(request.prompt, **request.fields).text if request.compared else ""
             for request in self._requests
         ]
-        begun = time.monotonic()
+        begun = self._last = time.monotonic()
         self._phase(seconds * _WARM_UP, "warm-up")
         held, memory = Held.now(), _resident()
         self._phase(seconds * (1 - _WARM_UP), "main")
@@ -163,17 +165,22 @@ class Soak:
         until = time.monotonic() + seconds
         n_threads = self._in_flight // 2
         threads = [
-            threading.Thread(target=self._ask_in_thread, args=(until, f"{self._seed} {name} thread {number}"))
+            threading.Thread(
+                target=self._ask_in_thread,
+                args=(until, f"{self._seed} {name} thread {number}"),
+                daemon=True,  # one that waits for ever must not keep the process
+            )
             for number in range(n_threads)
         ]
         for thread in threads:
             thread.start()
         asyncio.run(self._ask_in_tasks(until, name, self._in_flight - n_threads))
         for thread in threads:
-            thread.join(max(0.0, until + _WAIT - time.monotonic()))
+            while thread.is_alive() and not self._hangs():
+                thread.join(1.0)
         stuck = sum(thread.is_alive() for thread in threads)
         if stuck:
-            self._fail(f"{stuck} threads still wait for their answers after {_WAIT:g} s")
+            self._fail(f"{stuck} threads wait for their answers, and for {_WAIT:g} s none has come")
 
     def _chances(self, until: float, seed: str) -> Iterator[tuple[random.Random, int]]:
         chance = random.Random(seed)  # noqa: S311
@@ -222,11 +229,19 @@ class Soak:
         return Completion(text=text, finish_reason="cancelled" if cancelled else "stop")
 
     async def _ask_in_tasks(self, until: float, name: str, count: int) -> None:
-        workers = [self._ask_in_task(until, f"{self._seed} {name} task {number}") for number in range(count)]
-        try:
-            await asyncio.wait_for(asyncio.gather(*workers), until + _WAIT - time.monotonic())
-        except TimeoutError:
-            self._fail(f"tasks still wait for their answers after {_WAIT:g} s")
+        workers = {
+            asyncio.ensure_future(self._ask_in_task(until, f"{self._seed} {name} task {number}"))
+            for number in range(count)
+        }
+        while workers and not self._hangs():
+            _, workers = await asyncio.wait(workers, timeout=1.0)
+        if workers:
+            self._fail(f"{len(workers)} tasks wait for their answers, and for {_WAIT:g} s none has come")
+        for worker in workers:
+            worker.cancel()
+
+    def _hangs(self) -> bool:
+        return time.monotonic() > self._last + _WAIT
 
     async def _ask_in_task(self, until: float, seed: str) -> None:
         for chance, number in self._chances(until, seed):
@@ -263,6 +278,7 @@ class Soak:
         request = self._requests[number]
         reason = completion.finish_reason
         with self._lock:
+            self._last = time.monotonic()
             self.figures.ended[f"{way}, {reason}"] += 1
             self.figures.tokens += completion.usage.completion_tokens or 0
             if reason == "cancelled":
@@ -331,18 +347,21 @@ def main() -> None:
     """Soak the embedded model; exit status 1 if anything is not as it should be."""
     parser = argparse.ArgumentParser(prog="nox -s soak --", description=__doc__)
     parser.add_argument("seconds", type=float, nargs="?", default=600.0, help="how long (600)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads that compute (2)")
     parser.add_argument("--seed", type=int, default=1, help="another one is another sequence of requests (1)")
     parser.add_argument("--json", type=Path, help="where the report is written, too")
     options = parser.parse_args()
     slots = 8 if "n_parallel" in LlamaCppOptions.__annotations__ else 1
     more: dict[str, Any] = {"n_parallel": slots} if slots > 1 else {}
-    with LlamaCppBinding(model_name="smollm2", ctx_size=8192, **more) as binding:
+    with LlamaCppBinding(model_name="smollm2", ctx_size=8192, n_threads=options.threads, **more) as binding:
         report = Soak(binding, slots=slots, seed=options.seed).run(options.seconds)
     text = json.dumps(report, indent=1)
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(f"{text}\n", "utf-8")
     sys.stdout.write(f"{text}\n")
+    if report["failures"]:
+        faulthandler.dump_traceback()  # where they wait that wait still
     sys.exit(1 if report["failures"] else 0)
 
 
