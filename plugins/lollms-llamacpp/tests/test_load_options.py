@@ -14,7 +14,8 @@ from gguf_files import gguf, llama_parts, windowed_parts
 
 from lollms_core import BackendError
 from lollms_llamacpp import LlamaCppBinding, parameters
-from lollms_llamacpp.native import Context, Model, library
+from lollms_llamacpp.context import Context
+from lollms_llamacpp.native import Model, library
 from lollms_llamacpp.options import LoadOptions
 
 _CACHE = re.compile(

@@ -17,8 +17,9 @@ from lollms_core import BackendError, GenerationRequest
 from lollms_llamacpp import LlamaCppBinding
 from lollms_llamacpp.constraint import constraint
 from lollms_llamacpp.grammar import GrammarBuilder, check_grammar
-from lollms_llamacpp.native import Grammar, Model
+from lollms_llamacpp.native import Model
 from lollms_llamacpp.options import LoadOptions
+from lollms_llamacpp.samplers import Grammar
 
 # Reading ----------------------------------------------------------------------------------------------
 
