@@ -294,10 +294,11 @@ def test_ctrl_c(tiny_folder: Path) -> None:
         "    for event in events: pass\n"
         "    sys.stdin.read()\n"
         "except KeyboardInterrupt:\n"
-        "    del events\n"
-        "    answer = binding.generate_text('x', n_predict=1, logit_bias={258: -1e9, 256: -1e9})\n"
-        "    print(isinstance(answer, str), binding.get_model_info()['pid'] == pid)\n"
-        "    binding.close()\n"
+        "    pass\n"
+        "del events\n"
+        "answer = binding.generate_text('x', n_predict=1, logit_bias={258: -1e9, 256: -1e9})\n"
+        "print(isinstance(answer, str), binding.get_model_info()['pid'] == pid)\n"
+        "binding.close()\n"
     )
     with program(tiny_folder, code) as parent:
         assert parent.stdout is not None
