@@ -97,6 +97,8 @@ HOSTILE = {
     "thirty that may be missing": "root ::= " + "[a-z]? " * 30,
     "loops in a row": "root ::= [a-z]* [a-z]* [a-z]* [a-z]* [a-z]*",
     "counts in a row": "root ::= " + "[a-z]{0,200} " * 8,
+    "a loop often": 'root ::= [0-9] "a" a{2000}\na ::= "a"+',
+    "a loop behind a text": 'root ::= "' + "xyz" * 9 + '" (a "b"?){20}\na ::= "a"+',
     "dashes": 'root ::= ([-]+ "x"?)*',
     "blanks": 'root ::= (" "+ "x"?)+',
     "a billion": "root ::= ((((x{2000}){2000}){2000}){2000}){2000}\nx ::= [a-z]{2000}",

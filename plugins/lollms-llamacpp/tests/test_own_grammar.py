@@ -160,6 +160,7 @@ BAD = {
     "root ::= x+\nx ::= ([a-z]+ [0-9]?)+": "the rule 'x' is too ambiguous|the rule 'root' is too ambiguous",
     'root ::= "+" y\ny ::= x+\nx ::= [a-z]{2,} "0"?': "the rule 'y' is too ambiguous",
     "root ::= " + "[a-z]? " * 30: "too ambiguous",
+    'root ::= "xyz" a{20}\na ::= [a-z]+': "the rule 'root' is too ambiguous",
     "root ::= " + " | ".join(f"x{n}" for n in range(2001)) + "".join(f'\nx{n} ::= "{n}"' for n in range(2001)): "ways",
     "root ::= r0\n" + "\n".join(f"r{n} ::= r{n + 1}" for n in range(600)) + '\nr600 ::= "a"': "more than 500 levels",
     "root ::= r0\n" + "".join(f"r{n} ::= r{n + 1} | r{n + 1}\n" for n in range(9)) + 'r9 ::= "a"': None,
@@ -272,3 +273,16 @@ def test_what_no_token_can_say(tiny: LlamaCppBinding) -> None:
     with pytest.raises(BackendError, match="no token of the model's vocabulary"):
         tiny.chat("x", grammar='root ::= "\\x00"')
     assert tiny.chat("x", grammar='root ::= "ok"').text == "ok"
+
+
+def test_no_half_characters(tiny: LlamaCppBinding) -> None:
+    """A class that spans the surrogates does not lead to bytes that no text has, however much the model likes them."""
+    likes = {tiny.tokenize("\ud7ff")[0]: 100.0, byte(tiny, 0xA0): 80.0}
+    done = tiny.chat("x", grammar="root ::= [\\u0080-\\uffff]{3}", logit_bias=likes, temperature=0)
+    assert len(done.text) == 3
+    assert all("\ud000" <= char <= "\ud7ff" for char in done.text)
+
+
+def byte(binding: LlamaCppBinding, value: int) -> int:
+    """The token of one byte that continues a character."""
+    return binding.tokenize(bytes([0xC2, value]).decode())[1]

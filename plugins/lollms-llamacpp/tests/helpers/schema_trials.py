@@ -27,7 +27,8 @@ class SchemaChild:
     """Tries schemas and grammars, as a context manager; a new process takes the place of one that died."""
 
     def __init__(self, model: Path, output: Path) -> None:
-        self._command = [sys.executable, "-X", "faulthandler", __file__, str(model)]
+        # What is printed is looked at, and Python's own warnings about strange patterns are not what is looked for.
+        self._command = [sys.executable, "-W", "ignore", "-X", "faulthandler", __file__, str(model)]
         self._output = output
         self._process: subprocess.Popen[str] | None = None
 

@@ -12,7 +12,8 @@ llama_grammar_reject_candidates_for_stack of https://github.com/ggml-org/llama.c
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 from lollms_llamacpp.grammar.nodes import Chars, Choice, Literal, Node, Repeat, Rule, Rules, Run
@@ -35,7 +36,7 @@ _MOST_WAYS: Final = 100_000
 
 Three loops one after the other over the same characters make 47,905 of 64 characters, a loop in a loop some 10**19.
 """
-_MOST_WORK: Final = 400_000
+_MOST_WORK: Final = 1_000_000
 
 Element: TypeAlias = "int | Ranges | None"
 """A rule by its number, characters, or the end of an alternative."""
@@ -65,8 +66,10 @@ class _Program:
         """Of each rule, the places where its alternatives begin."""
         self.owners: list[str] = []
         """Of each rule, the name of that rule in the grammar's text which it is or is part of."""
-        self.loops: list[int] = []
-        """The rules that are worth reading from: those of the text, and its endless repetitions."""
+        self.named: list[int] = []
+        """The rules that are not parts of repetitions."""
+        self.endless: list[int] = []
+        """The rules that are repetitions without an end."""
         self.too_large = False
         self._rules = rules
         self._numbers: dict[str, int] = {}
@@ -129,11 +132,11 @@ class _Program:
             if node.name not in self._numbers:
                 # Names of our own are numbers; their owner is who mentions them first.
                 self._numbers[node.name] = number = self._new(owner if node.name.isdecimal() else node.name)
-                self.loops.append(number)
+                self.named.append(number)
                 self._todo.append((number, self._rules[node.name]))
             return self._numbers[node.name]
         number = self._new(owner)
-        self.loops.append(number)
+        self.named.append(number)
         self._todo.append((number, node))
         return number
 
@@ -165,7 +168,7 @@ class _Program:
         inner: list[int | Ranges] = []
         if node.high is None:
             number = self._new(self.owners[rule])
-            self.loops.append(number)
+            self.endless.append(number)
             inner = [number]
             self._define(number, [[*item, number], []])
         else:
@@ -295,12 +298,9 @@ class _Reading:
         self._work = 0
 
     def fault(self) -> str | None:
-        for rule in self._program.loops:
-            starts = self._program.alternatives[rule]
+        for rule, starts in self._starts():
             ways = dict.fromkeys((one for start in starts for one in self._expand(self._pushed(start, 0))), 1)
-            chars = sorted({low for stack in ways if stack for low, _ in self._characters(stack)})
-            # Once the character that leaves most ways, and once the same one again and again.
-            if self._exceeds(ways, None, _CHARACTERS) or any(self._exceeds(ways, char, _ALIKE) for char in chars):
+            if self._ambiguous(ways):
                 return (
                     f"the rule {self._program.owners[rule]!r} is too ambiguous, as short texts can be read in more "
                     f"than {_MOST_WAYS:,} ways: join what begins alike, and put something between repetitions"
@@ -309,11 +309,45 @@ class _Reading:
                 return "it is too large to be followed"
         return None
 
-    def _exceeds(self, ways: Mapping[int, int], char: int | None, length: int) -> bool:
+    def _starts(self) -> Iterator[tuple[int, Sequence[int]]]:
+        """The places from which a rule is read: its beginning, and wherever something else follows than a letter."""
+        alternatives = self._program.alternatives
+        # Those that others mention first, to name the one that is to blame.
+        for rule in (*self._program.endless, *reversed(self._program.named)):
+            yield rule, alternatives[rule]
+        for rule in self._program.named:
+            for start in alternatives[rule]:
+                for at, (before, part) in enumerate(pairwise(self._program.alternative(start)), start + 1):
+                    # What is repeated is read from where its repetition begins.
+                    if part != before and (isinstance(part, int) or part[0][0] != part[-1][1]):
+                        yield rule, [at]
+
+    def _ambiguous(self, ways: Mapping[int, int]) -> bool:
+        """Whether what begins with the stacks `ways` can be read in too many ways.
+
+        It is read with the character that leaves most ways at each step, and before each of these steps also with the
+        same character again and again.
+        """
+        tried: set[tuple[frozenset[int], int]] = set()
+        chars = {low for stack in ways if stack for low, _ in self._characters(stack)}
         total = 0
-        for _ in range(length):
-            best = self._best(ways) if char is None else char
-            ways = self._read(ways, best)
+        for _ in range(_CHARACTERS):
+            best = self._best(ways)
+            stacks = frozenset(ways)
+            for char in {best, *chars}:
+                if (stacks, char) not in tried and self._exceeds(dict.fromkeys(stacks, 1), char):
+                    return True
+                tried.add((stacks, char))
+            ways, chars = self._read(ways, best), set()
+            total += sum(ways.values())
+            if not ways or total > _MOST_WAYS or self._work > _MOST_WORK:
+                break
+        return total > _MOST_WAYS
+
+    def _exceeds(self, ways: Mapping[int, int], char: int) -> bool:
+        total = 0
+        for _ in range(_ALIKE):
+            ways = self._read(ways, char)
             total += sum(ways.values())
             if not ways or total > _MOST_WAYS or self._work > _MOST_WORK:
                 break

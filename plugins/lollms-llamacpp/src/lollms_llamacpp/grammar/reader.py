@@ -14,7 +14,7 @@ from typing import Final
 
 from lollms_llamacpp.grammar.machine import grammar_fault
 from lollms_llamacpp.grammar.nodes import MOST_REPEATS, Chars, Literal, Node, Rule, Rules, run
-from lollms_llamacpp.grammar.ranges import Ranges, minus
+from lollms_llamacpp.grammar.ranges import Ranges, minus, within
 
 __all__ = ["read_grammar"]
 
@@ -245,7 +245,8 @@ class _Reader:
             found.append((low, high))
             if len(found) > _MOST_CLASS:
                 raise self._error(f"this class of characters has more than {_MOST_CLASS} parts", start)
-        ranges = minus(_ALL, tuple(found)) if negative else tuple(found)
+        # Halves of surrogate pairs are no characters of any text: to be led to one would be a dead end.
+        ranges = minus(_ALL, tuple(found)) if negative else within(tuple(found), _ALL)
         if not ranges:
             raise self._error("this class has no character", start)
         return Chars(ranges)
