@@ -129,11 +129,17 @@ def scene() -> Scene:
 
 
 @pytest.fixture(scope="session")
-def ollama(scene: Scene, figures: Figures, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ollama_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Ollama has its folder ``models``."""
+    return tmp_path_factory.mktemp("ollama")
+
+
+@pytest.fixture(scope="session")
+def ollama(scene: Scene, figures: Figures, ollama_home: Path) -> Iterator[str]:
     """The address of an Ollama that has the model."""
     if scene.ollama is None:
         pytest.skip(scene.no_ollama)
-    home = tmp_path_factory.mktemp("ollama")
+    home = ollama_home
     program = str(scene.ollama / "ollama-lib")
     environment = {
         "HOME": str(home),

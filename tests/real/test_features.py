@@ -7,6 +7,7 @@ import http.client
 import json
 import math
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -209,6 +210,24 @@ def test_ollama_keeps_models(opener: Opener, ollama: str) -> None:
         binding.delete("copied")
     with pytest.raises(LollmsError, match=r"127\.0\.0\.1:9"):
         binding.pull("127.0.0.1:9/none/none", progress=print)
+
+
+@pytest.mark.usefixtures("ollama")
+def test_models_of_ollama_in_this_process(opener: Opener, ollama_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Ollama has made of a model's file is found in its store, and used from there."""
+    monkeypatch.setenv("OLLAMA_MODELS", str(ollama_home / "models"))
+    by_name = opener("llamacpp", model_name=f"ollama:{MODEL}", n_threads=1)
+    embedded = opener("llamacpp", model_name=MODEL, n_threads=1)
+    listed = {model["model_name"]: model for model in by_name.listModels()}
+    theirs, ours = listed[f"ollama:{MODEL}:latest"], listed[MODEL]
+    assert theirs["loaded"]
+    assert Path(theirs["path"]).parent == ollama_home / "models" / "blobs"
+    for fact in ("size", "architecture", "parameters", "quantization", "ctx_size"):
+        assert theirs[fact] == ours[fact]
+    assert (
+        by_name.chat("Say hello.", n_predict=8, **GREEDY).text
+        == embedded.chat("Say hello.", n_predict=8, **GREEDY).text
+    )
 
 
 def test_openai_servers_say_what_they_lack(opener: Opener, llama_server: str) -> None:
