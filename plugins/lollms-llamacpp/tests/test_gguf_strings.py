@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lollms_llamacpp import gguf_strings
-from lollms_llamacpp.gguf_strings import step_over
+from lollms_core import BackendError
+from lollms_llamacpp import gguf, gguf_strings
+from lollms_llamacpp.gguf_strings import SeenStrings, step_over
 
 
 def walk(chunk: bytes, at: int, most: int) -> tuple[int, int]:
@@ -87,3 +90,62 @@ def test_a_vocabulary() -> None:
     chunk = packed(strings)
     assert step_over(chunk, 0, 20_000) == (20_000, len(chunk))
     assert step_over(chunk, 0, 15_000) == walk(chunk, 0, 15_000)
+
+
+Make = Callable[..., bytes]
+
+
+def test_arrays_that_were_seen(tmp_path: Path, make_gguf: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array that another file has had is compared and not walked through; what differs anywhere is walked."""
+    walked: list[int] = []
+
+    def step(chunk: bytes, at: int, most: int) -> tuple[int, int]:
+        walked.append(most)
+        return step_over(chunk, at, most)
+
+    monkeypatch.setattr(gguf, "step_over", step)
+    words = [f"word {number}" for number in range(3000)]
+    swapped = [*words[:-2], words[-1], words[-2]]
+    longer = [*words[:-1], words[-1] + "x" * 300]
+    seen = SeenStrings()
+    for name, texts, walks in (
+        ("first", words, True),
+        ("same", words, False),
+        ("other end", swapped, True),
+        ("same as that", swapped, False),
+        ("longer", longer, True),
+        ("shorter again", words, True),
+        ("other beginning", ["begin", *words[1:]], True),
+        ("fewer", words[:2000], True),
+        ("as many as before", ["begin", *words[1:]], False),
+    ):
+        file = tmp_path / f"{name}.gguf"
+        file.write_bytes(make_gguf({"x": 1, "words": texts, "after": name}))
+        walked.clear()
+        header = gguf.read_header(file, seen)
+        assert bool(walked) is walks, name
+        assert header == gguf.read_header(file)
+        assert header.text("after") == name
+
+
+def test_a_cut_file_after_a_whole_one(tmp_path: Path, make_gguf: Make) -> None:
+    """What is missing is missing, whatever other files have."""
+    content = make_gguf({"words": [f"word {number}" for number in range(3000)]})
+    seen = SeenStrings()
+    file = tmp_path / "m.gguf"
+    file.write_bytes(content)
+    gguf.read_header(file, seen)
+    for end in (len(content) - 1, len(content) - 10_000, 60):
+        file.write_bytes(content[:end])
+        with pytest.raises(BackendError, match=r"cut short|cannot be in a file of its size"):
+            gguf.read_header(file, seen)
+
+
+def test_few_arrays_are_kept() -> None:
+    """As many as there may be, the newest, and none without end."""
+    seen = SeenStrings()
+    for count in range(20):
+        seen.keep(count, b"%d" % count)
+    assert [count for count in range(20) if seen.of(count, b"")] == list(range(12, 20))
+    seen.keep(19, bytes((16 << 20) + 1))
+    assert seen.of(19, b"") is None

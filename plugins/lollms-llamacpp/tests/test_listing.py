@@ -14,6 +14,7 @@ import pytest
 from lollms_core import BackendError, LollmsError, ModelNotFound
 from lollms_llamacpp import gguf, model_file
 from lollms_llamacpp import listing as module
+from lollms_llamacpp.gguf_strings import SeenStrings
 from lollms_llamacpp.listing import Listing
 
 Make = Callable[..., bytes]
@@ -24,9 +25,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files whose headers are read."""
     paths: list[Path] = []
 
-    def read(path: Path) -> gguf.Header:
+    def read(path: Path, seen: SeenStrings | None = None) -> gguf.Header:
         paths.append(path)
-        return gguf.read_header(path)
+        return gguf.read_header(path, seen)
 
     monkeypatch.setattr(model_file, "read_header", read)
     return paths

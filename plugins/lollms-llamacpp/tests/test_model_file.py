@@ -11,6 +11,7 @@ import pytest
 
 from lollms_core import BackendError, Capability, ModelNotFound
 from lollms_llamacpp import gguf, model_file
+from lollms_llamacpp.gguf_strings import SeenStrings
 from lollms_llamacpp.model_file import shard_of
 
 Make = Callable[..., bytes]
@@ -152,9 +153,9 @@ def test_headers_are_read_once(tmp_path: Path, make_tiny: Make, monkeypatch: pyt
     file.write_bytes(make_tiny())
     reads = []
 
-    def counted(path: Path) -> gguf.Header:
+    def counted(path: Path, seen: SeenStrings | None = None) -> gguf.Header:
         reads.append(path)
-        return gguf.read_header(path)
+        return gguf.read_header(path, seen)
 
     monkeypatch.setattr(model_file, "read_header", counted)
     assert model_file.model_file(file) is model_file.model_file(file)

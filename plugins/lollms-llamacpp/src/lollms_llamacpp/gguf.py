@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 from lollms_core import BackendError, ModelNotFound
+from lollms_llamacpp.gguf_strings import SeenStrings, step_over
 from lollms_llamacpp.gguf_tables import TENSOR_TYPES
 
 __all__ = [
@@ -54,6 +55,7 @@ _MAX_KEPT_ARRAY: Final = 64
 _MAX_STRINGS: Final = 4_000_000
 _MAX_ELEMENTS: Final = (1 << 63) - 1
 
+_ENOUGH_TO_DIFFER: Final = 4096
 _CHUNK: Final = 1 << 17  # larger ones do not stay in the processor's cache while their strings are looked for
 
 _U32: Final = struct.Struct("<I")
@@ -148,8 +150,12 @@ class _DamagedError(Exception):
     """What is wrong with the file; :func:`read_header` adds its name."""
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, seen: SeenStrings | None = None) -> Header:
     """The header of the GGUF file at `path`, checked against the file's size.
+
+    Args:
+        path: the file.
+        seen: what was stepped over in other files; many headers are read in less time with it.
 
     Raises:
         ModelNotFound: there is no such file.
@@ -157,6 +163,7 @@ def read_header(path: Path) -> Header:
             the file and what is wrong.
     """
     with _opened(path) as source:
+        source.seen = seen
         return _parse(source)
 
 
@@ -202,6 +209,7 @@ class _Source:
         self._chunk = b""
         self._start = 0  # the file's offset of the chunk
         self._at = 0  # where we are in the chunk
+        self.seen: SeenStrings | None = None
 
     @property
     def position(self) -> int:
@@ -249,15 +257,33 @@ class _Source:
 
     def skip_strings(self, count: int, what: str) -> None:
         """Step over `count` length-prefixed strings; a vocabulary has a few hundred thousand."""
-        from lollms_llamacpp.gguf_strings import step_over
-
-        while count:
+        if self.seen is not None and self._step_over_seen(self.seen, count):
+            return
+        start, left = self.position, count
+        while left:
             self._need(8, what)
             if self._at + 8 > len(self._chunk):
                 self._read(self.position, _CHUNK, 8)
-            passed, self._at = step_over(self._chunk, self._at, count)
-            count -= passed
+            passed, self._at = step_over(self._chunk, self._at, left)
+            left -= passed
         self._need(0, what)
+        if self.seen is not None and count > _MAX_KEPT_ARRAY:
+            self.seen.keep(count, self._between(start, self.position))
+
+    def _step_over_seen(self, seen: SeenStrings, count: int) -> bool:
+        """Step over `count` strings if another file has had just these."""
+        known = seen.of(count, self._chunk[self._at : self._at + _ENOUGH_TO_DIFFER])
+        if known is None or len(known) > self.left:
+            return False
+        if self._between(self.position, self.position + len(known)) != known:
+            return False
+        self._at += len(known)
+        return True
+
+    def _between(self, start: int, end: int) -> bytes:
+        """The file's bytes there; less if it has become shorter."""
+        self._file.seek(start)
+        return self._file.read(end - start)
 
     def _within(self, count: int, what: str) -> int:
         """Have the next `count` bytes in the chunk and step over them; where in the chunk they are."""

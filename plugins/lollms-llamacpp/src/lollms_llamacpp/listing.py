@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from lollms_core import LollmsError
+from lollms_llamacpp.gguf_strings import SeenStrings
 from lollms_llamacpp.model_file import Stamp, read_model_file, stamp_of
 from lollms_llamacpp.stores.stored import is_there
 
@@ -55,13 +56,13 @@ class Listing:
     def facts(self, paths: Sequence[Path]) -> list[Facts | LollmsError]:
         """Of the model in each file what is shown, or why it cannot be used; in the order of `paths`."""
         found: list[Facts | LollmsError] = []
-        new = False
+        new, seen = False, SeenStrings()
         for path in paths:
             try:
                 stamp = stamp_of(path)
                 known = self._remembered(path, stamp)
                 if known is None:
-                    known = self._read(path, stamp)
+                    known = self._read(path, stamp, seen)
                     new = True
                 found.append(known[1])
             except LollmsError as error:
@@ -78,8 +79,8 @@ class Listing:
             known = self._known.get(_key(path))
         return known if known is not None and known[0] == stamp else None
 
-    def _read(self, path: Path, stamp: Stamp) -> _Entry:
-        file = read_model_file(path, stamp)
+    def _read(self, path: Path, stamp: Stamp, seen: SeenStrings) -> _Entry:
+        file = read_model_file(path, stamp, seen)
         facts: Facts = None
         if file.companion is None:
             file.check()

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from lollms_core import BackendError, Capability, ModelNotFound
 from lollms_llamacpp.gguf import Header, Tensor, read_header
+from lollms_llamacpp.gguf_strings import SeenStrings
 from lollms_llamacpp.gguf_tables import FILE_TYPES
 from lollms_llamacpp.model_checks import key_fault, tensor_fault, vocabulary_fault
 
@@ -275,14 +276,14 @@ def model_file(path: Path) -> ModelFile:
     return found
 
 
-def read_model_file(path: Path, stamp: Stamp) -> ModelFile:
-    """The same, read now; `stamp` is that of `path`.
+def read_model_file(path: Path, stamp: Stamp, seen: SeenStrings | None = None) -> ModelFile:
+    """The same, read now; `stamp` is that of `path`, and `seen` helps where many are read.
 
     Raises:
         ModelNotFound, BackendError: as :func:`model_file`.
     """
     paths = _all_files(path)
-    headers = [read_header(one) for one in paths]
+    headers = [read_header(one, seen) for one in paths]
     declared = headers[0].whole("split.count")
     if declared is not None and declared > 1 and declared != len(paths):
         raise BackendError(

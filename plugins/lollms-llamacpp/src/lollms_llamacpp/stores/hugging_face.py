@@ -165,18 +165,26 @@ class HuggingFace:
 
 def _snapshots(repository: str, revision: str | None = None) -> Iterator[_Snapshot]:
     """The repository's revisions: the branch ``main`` first, then the newest; or only the one that is named."""
-    refs = {entry.name: _commit(entry) for entry in entries(f"{repository}/refs")}
     if revision is not None:
-        commit = refs.get(revision) or revision
+        commit = _refs(repository).get(revision) or revision
         if _COMMIT.fullmatch(commit):
             yield _Snapshot(repository, f"{repository}/snapshots/{commit}", revision)
         return
-    labels = {commit: name for name, commit in sorted(refs.items(), reverse=True) if commit is not None}
     found = [entry for entry in entries(f"{repository}/snapshots") if entry.is_dir(follow_symlinks=False)]
     if len(found) > 1:
+        refs = _refs(repository)
+        labels = {commit: name for name, commit in sorted(refs.items(), reverse=True) if commit is not None}
         found.sort(key=lambda entry: (entry.name != refs.get("main"), -_changed(entry)))
-    for entry in found:
-        yield _Snapshot(repository, entry.path, labels.get(entry.name, entry.name))
+        for entry in found:
+            yield _Snapshot(repository, entry.path, labels.get(entry.name, entry.name))
+    else:
+        for entry in found:
+            yield _Snapshot(repository, entry.path, entry.name)
+
+
+def _refs(repository: str) -> dict[str, str | None]:
+    """The commits that branches and tags stood at."""
+    return {entry.name: _commit(entry) for entry in entries(f"{repository}/refs")}
 
 
 def _commit(ref: os.DirEntry[str]) -> str | None:
