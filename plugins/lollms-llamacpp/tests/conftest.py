@@ -9,6 +9,7 @@ import pytest
 from gates import Gate
 from gguf_files import gguf, pack, png, tiny_llama, tiny_projector
 from hub_server import HubServer
+from store_files import OllamaStore
 
 from lollms_core.retry import RetryPolicy
 from lollms_core.testing import FaultServer
@@ -17,7 +18,7 @@ from lollms_llamacpp import LlamaCppBinding, library, listing, options
 from lollms_llamacpp.context import Context
 from lollms_llamacpp.hub import transfer
 from lollms_llamacpp.library import embedded_model
-from lollms_llamacpp.stores import places
+from lollms_llamacpp.stores import places, stored
 
 CHATML = (
     "{% for message in messages %}"
@@ -103,6 +104,19 @@ def _no_other_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setattr(listing, "listing", listing.Listing(folder / "kept.json"))
         patch.setattr(library, "listing", listing.listing)
         yield
+
+
+@pytest.fixture
+def ollama(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OllamaStore:
+    """Ollama's store of its own, which is empty."""
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+    return OllamaStore(tmp_path / "ollama")
+
+
+@pytest.fixture
+def told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told once was not told yet."""
+    monkeypatch.setattr(stored, "_told", set())
 
 
 @pytest.fixture

@@ -15,6 +15,9 @@ from lollms_core.testing import CLOSE, Asked, FaultServer
 from lollms_core.testing.fault_server import Step
 
 COMMIT = "a" * 40
+REPO = "owner/repo-GGUF"
+FILE = "tiny-Q4_K_M.gguf"
+NAME = f"hf:{REPO}/{FILE}"
 
 Body = Callable[[bytes], Iterable[Step]]
 """What is sent of the bytes that an answer announces."""

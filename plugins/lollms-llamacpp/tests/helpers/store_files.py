@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lollms_llamacpp.library import Library
+from lollms_llamacpp.stores import Stores
+
 _OLLAMA = "application/vnd.ollama.image."
 COMMIT = "1" * 40
 OTHER = "2" * 40
@@ -74,3 +77,19 @@ class HubCache:
         if ref is not None:
             (repository / "refs" / ref).write_text(commit)
         return path
+
+
+def names() -> list[str]:
+    """The models of all stores."""
+    return [one.name for one in Stores().models()]
+
+
+def path_of(name: str) -> Path:
+    """Where a name leads through the library, as a binding asks."""
+    return Library(None).find(name)
+
+
+def entry(name: str) -> dict[str, Any]:
+    """A model as it is listed."""
+    (found,) = [model for model in Library(None).models() if model["model_name"] == name]
+    return found
