@@ -314,6 +314,9 @@ class Engine:
         """How many tokens stay when the context is full: those of the system prompt. None if nothing may go."""
         if request.options.get("on_overflow") != "shift" or places:
             return None
+        most = request.ctx_size or self.ctx_size
+        if request.n_predict is not None and len(plan.tokens) + request.n_predict <= most:
+            return None  # it will never be full
         return self._conversations.system_tokens(request, plan.tokens)
 
     def check(self, request: GenerationRequest) -> None:

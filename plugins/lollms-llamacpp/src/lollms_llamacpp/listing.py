@@ -7,16 +7,15 @@ a model reads its header anew.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from lollms_core import LollmsError
+from lollms_core.files import write_whole
 from lollms_llamacpp.gguf_strings import SeenStrings
 from lollms_llamacpp.model_file import Stamp, read_model_file, stamp_of
 from lollms_llamacpp.stores.stored import is_there
@@ -120,7 +119,7 @@ class Listing:
         files = ",".join(f"{json.dumps(path)}:{text}" for path, text in encoded.items() if len(text) <= _MAX_ENTRY)
         file = self._path()
         try:
-            _write(file, f'{{"format":{json.dumps(_this_format())},"files":{{{files}}}}}'.encode())
+            write_whole(file, f'{{"format":{json.dumps(_this_format())},"files":{{{files}}}}}'.encode())
         except OSError as error:
             _log.info("the list of models cannot be kept in %s: %s", file, error)
 
@@ -158,22 +157,6 @@ def _checked(kept: Any) -> _Entry | None:
             if any(type(facts[name]) not in kinds for name in names):
                 return None
     return tuple((changed, size, inode) for changed, size, inode in stamps), facts
-
-
-def _write(file: Path, content: bytes) -> None:
-    import tempfile
-
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Written beside it and renamed, so that nobody ever reads half a file.
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".new")
-    try:
-        with os.fdopen(handle, "wb") as target:
-            target.write(content)
-        Path(name).replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 listing: Final = Listing()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
-import tempfile
 import threading
 import zlib
 from collections import OrderedDict
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lollms_core import LollmsError
+from lollms_core.files import write_whole
 
 __all__ = ["VocabularyStore"]
 
@@ -124,15 +122,4 @@ def _read(path: Path) -> Mapping[str, Any] | None:
 
 
 def _write(path: Path, metadata: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    packed = zlib.compress(json.dumps(metadata, ensure_ascii=True, separators=(",", ":")).encode(), 1)
-    # Written beside it and renamed, so that nobody ever reads half a file.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".new")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(packed)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+    write_whole(path, zlib.compress(json.dumps(metadata, ensure_ascii=True, separators=(",", ":")).encode(), 1))

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lollms_core import BackendUnavailable
+from lollms_core.files import write_whole
 from lollms_llamacpp.probing.run import Probe, probe
 
 __all__ = ["Cpu", "check_build"]
@@ -118,11 +117,6 @@ def _remembered() -> list[str]:
 def _remember(key: str) -> None:
     file = _file()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Written beside it and renamed, so that nobody ever reads half a file.
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".new")
-        with os.fdopen(handle, "w", encoding="utf-8") as new:
-            json.dump([*_remembered()[1 - _MOST :], key], new)
-        Path(name).replace(file)
+        write_whole(file, json.dumps([*_remembered()[1 - _MOST :], key]).encode())
     except OSError as error:
         _log.info("that llama.cpp works here cannot be kept in %s: %s", file, error)
