@@ -42,8 +42,7 @@ class Contestant:
 
     Attributes:
         name: as the tables show it.
-        module: the program, a module under ``bench.contestants``. Contestants of a case with the same module,
-            setting and Python share a process.
+        module: the program, a module under ``bench.contestants``; each contestant has a process of its own.
         task: what it does in a round, JSON. The round's number goes with it as ``round``.
         setting: what its process is started with, JSON.
         python: which of the kit's Pythons runs it.

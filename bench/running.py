@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -29,7 +28,7 @@ def measure(case: Case, kit: Kit, tell: Callable[[str], None]) -> Result:
         for number in range(-1 if processes else 0, case.rounds):
             for contestant in _turned(case.contestants, number):
                 with ExitStack() as own:
-                    process = processes.get(_key(contestant)) or own.enter_context(Process(contestant, kit))
+                    process = processes.get(contestant.name) or own.enter_context(Process(contestant, kit))
                     result.versions.setdefault(contestant.name, process.versions)
                     answer = process.ask({**contestant.task, "round": number + 1})
                 if number >= 0:
@@ -41,15 +40,7 @@ def measure(case: Case, kit: Kit, tell: Callable[[str], None]) -> Result:
 
 
 def _started(case: Case, kit: Kit, stack: ExitStack) -> dict[str, Process]:
-    processes: dict[str, Process] = {}
-    for contestant in case.contestants:
-        if _key(contestant) not in processes:
-            processes[_key(contestant)] = stack.enter_context(Process(contestant, kit))
-    return processes
-
-
-def _key(contestant: Contestant) -> str:
-    return json.dumps([contestant.module, contestant.python, dict(contestant.setting)], sort_keys=True)
+    return {contestant.name: stack.enter_context(Process(contestant, kit)) for contestant in case.contestants}
 
 
 def _turned(contestants: tuple[Contestant, ...], number: int) -> tuple[Contestant, ...]:

@@ -19,7 +19,9 @@ class Llama:
     def __init__(self, setting: Task) -> None:
         self.versions = versions("llama-cpp-python", "numpy")
         # By name, because its types are not checked.
-        self._llama = importlib.import_module("llama_cpp").Llama(
+        llama_cpp = importlib.import_module("llama_cpp")
+        self._before = peak_memory()
+        self._llama = llama_cpp.Llama(
             setting["model"],
             n_ctx=setting["ctx_size"],
             n_threads=setting["n_threads"],
@@ -56,6 +58,7 @@ class Llama:
             "prompt_tokens": prompt_tokens,
             "first": first,
             "memory": memory,
+            "before": self._before,
         }
 
     def _turn(self, task: Task) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def _second_turn(kit: Kit) -> Case:
         "engine-second-turn",
         "The second turn of a conversation",
         "A first turn of some 1,000 tokens and its answer lie behind; the time to the first token of the second "
-        "turn's answer. Cold, the same second turn is read from its beginning (`cache_prompt=False`).",
+        "turn's answer. Cold, such a second turn is read from its beginning.",
         (
             ours(kit, mine, warm),
             ours(kit, again, cold),
@@ -52,7 +52,7 @@ def _shared(kit: Kit) -> Case:
         (
             ours(kit, four, {**task, "number": 0}),
             ours(kit, alone, {**task, "number": 1, "requests": 1}),
-            ours(kit, "lollms-llamacpp, four, nothing remembered", {**task, "number": 2, "cached": False}),
+            ours(kit, "lollms-llamacpp, four, `cache_prompt=False`", {**task, "number": 2, "cached": False}),
             llama_server(kit, "llama-server, four", {**task, "number": 3}),
         ),
         (_FIRST, _PROMPT, _CACHED, _READ),

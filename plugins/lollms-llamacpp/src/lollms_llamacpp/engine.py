@@ -31,6 +31,7 @@ from lollms_core.messages import Image
 from lollms_llamacpp.batching.answer import Answer, Limits
 from lollms_llamacpp.batching.images import PlacedImage, place
 from lollms_llamacpp.batching.scheduler import Scheduler, n_sequences
+from lollms_llamacpp.batching.switching import SwitchInterval
 from lollms_llamacpp.context import Context
 from lollms_llamacpp.conversation import Conversations, Plan
 from lollms_llamacpp.cpus import MAX_THREADS
@@ -128,7 +129,9 @@ class Engine:
         try:
             if projector is not None:
                 parts.projector = Projector(projector, parts.model, self.options)
-            return Scheduler(self.name, parts.model, context, n_parallel, self.options.max_queue, parts.held())
+            options = self.options
+            turns = SwitchInterval(options.switch_interval)
+            return Scheduler(self.name, parts.model, context, n_parallel, options.max_queue, turns, parts.held())
         except BaseException:
             context.close()
             raise

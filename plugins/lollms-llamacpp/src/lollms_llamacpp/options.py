@@ -66,6 +66,9 @@ class LlamaCppOptions(TypedDict, total=False):
         tensor_split: the GPUs' shares of the model in any unit, such as ``[3, 1]``. Default: by their free memory.
         n_parallel: answers that are computed at once; further requests wait. They share the context. Default 8.
         max_queue: requests that may wait; one more is Overloaded. Default 1024.
+        switch_interval: seconds that another thread of the process may keep the interpreter's lock while answers are
+            made; the whole process has :func:`sys.setswitchinterval` at no more than that then. Default 0.0002;
+            Python's own is 0.005, by which a busy thread can halve the speed of a small model.
         on_overflow: (r) what happens where the context is full: "error" refuses a prompt that doesn't fit and ends an
             answer there (finish_reason "length"), "shift" leaves out the oldest tokens after the system prompt and
             goes on. Default "error".
@@ -107,6 +110,7 @@ class LlamaCppOptions(TypedDict, total=False):
     main_gpu: int
     n_parallel: int
     max_queue: int
+    switch_interval: float
     on_overflow: OnOverflow
     pooling: Pooling
     tensor_split: Sequence[float]
@@ -149,6 +153,7 @@ class LoadOptions:
     tensor_split: tuple[float, ...] | None = None
     n_parallel: int = 8
     max_queue: int = 1024
+    switch_interval: float = 0.0002
     pooling: Pooling | None = None
     n_batch: int = 2048
     n_ubatch: int | None = None
@@ -328,6 +333,7 @@ _CHECKS: Final[dict[str, Any]] = {
     "main_gpu": _whole(0),
     "n_parallel": _whole(1, 254),
     "max_queue": _whole(0),
+    "switch_interval": _number(),
     "on_overflow": _one_of(get_args(OnOverflow)),
     "pooling": _one_of(get_args(Pooling)),
     "tensor_split": _shares,

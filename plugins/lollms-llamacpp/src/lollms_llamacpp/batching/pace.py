@@ -11,7 +11,12 @@ _ALONE: Final = 0.25
 """Seconds that a step should last, while others generate and otherwise: a cancelled request leaves after a step."""
 
 _FIRST: Final = 128
-_LEAST: Final = 16
+_LEAST_IN_COMPANY: Final = 16
+_LEAST_ALONE: Final = 64
+"""Tokens. Attention over several tokens is computed in tiles from 64 on, and slower below (ggml, flash attention on a
+CPU): smaller steps of a long prompt would make a vicious circle of slower and still smaller ones.
+"""
+
 _TELLING: Final = 16  # a step with fewer tokens says little about many
 _WEIGHT: Final = 0.3
 
@@ -30,7 +35,9 @@ class Pace:
         """
         if not self._seconds:
             return _FIRST
-        return max(_LEAST, int((_IN_COMPANY if generating else _ALONE) / self._seconds))
+        if generating:
+            return max(_LEAST_IN_COMPANY, int(_IN_COMPANY / self._seconds))
+        return max(_LEAST_ALONE, int(_ALONE / self._seconds))
 
     def took(self, n_tokens: int, seconds: float) -> None:
         """A step of `n_tokens` lasted so long."""

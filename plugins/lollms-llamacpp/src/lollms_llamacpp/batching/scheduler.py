@@ -15,6 +15,7 @@ from lollms_core import BackendError, Overloaded
 from lollms_llamacpp.batching.answer import Answer
 from lollms_llamacpp.batching.sequences import Sequences, Slot
 from lollms_llamacpp.batching.stepper import Stepper
+from lollms_llamacpp.batching.switching import SwitchInterval
 from lollms_llamacpp.context import Context
 from lollms_llamacpp.native import ClosedError, Model
 
@@ -66,6 +67,7 @@ class Scheduler:
         context: where it computes, with room for :func:`n_sequences` sequences.
         n_parallel: answers that are computed at once.
         most_waiting: answers that may wait for a slot.
+        interval: shortened while something is computed.
         on_closed: called once, from that thread, when nothing will be computed any more and the context is freed.
     """
 
@@ -76,6 +78,7 @@ class Scheduler:
         context: Context,
         n_parallel: int,
         most_waiting: int,
+        interval: SwitchInterval,
         on_closed: Callable[[], object],
     ) -> None:
         self._name = name
@@ -86,6 +89,7 @@ class Scheduler:
         )
         self._stepper = Stepper(context, self._sequences, filler=None if whole else n_parallel + 1)
         self._most_waiting = most_waiting
+        self._interval = interval
         self._on_closed = on_closed
         # A reentrant lock inside: a generator that the garbage collector ends calls `leave` in whatever thread
         # it happens to run, even in the midst of our own bookkeeping.
@@ -192,6 +196,7 @@ class Scheduler:
             _log.exception("the engine of the model %r has failed", self._name)
             self._give_up(error)
         finally:
+            self._interval.restore()
             self._context.close()
             self._on_closed()
 
@@ -204,7 +209,9 @@ class Scheduler:
                         self._end(slot)
                 self._admit()
                 if self._sequences.active:
+                    self._interval.shorten()
                     return True
+                self._interval.restore()
                 self._close_if_idle()
                 if self._closed:
                     return False

@@ -7,12 +7,15 @@ from typing import Final
 
 from lollms_core import BackendError
 from lollms_llamacpp.batching.answer import Answer
+from lollms_llamacpp.batching.crew import Crew
 from lollms_llamacpp.batching.images import PlacedImage
 from lollms_llamacpp.batching.pace import Pace
 from lollms_llamacpp.batching.sequences import Sequences, Slot
 from lollms_llamacpp.context import ABORTED, NO_ROOM, Context
 
 __all__ = ["Stepper"]
+
+_Part = tuple[Slot, Answer]
 
 _LEAST_SHARE: Final = 8
 
@@ -38,51 +41,55 @@ class Stepper:
         self._sequences = sequences
         self._filler = filler
         self._pace = Pace()
+        self._crews = Crew(), Crew()  # for single tokens, and for several
         self._suspects: list[Slot] = []
+        self._image_now = False
+        self._turn = 0
 
     def plan(self) -> list[Slot]:
         """Whose answers the next step is for.
 
-        An image is a step of its own. And when a step of several has failed, each is tried alone, so that the one that
-        is to blame takes none of the others with it.
+        An image is a step of its own; after each, those without one have theirs. And when a step of several has
+        failed, each is tried alone, so that the one that is to blame takes none of the others with it.
         """
         active = [slot for slot in self._sequences.active if slot.answer is not None and not slot.answer.over]
         self._suspects = [slot for slot in self._suspects if slot in active]
         if self._suspects:
             return [self._suspects[0]]
-        for slot in active:
-            if slot.answer is not None and slot.answer.next_image() is not None:
-                return [slot]
-        return active
+        images = [slot for slot in active if slot.answer is not None and slot.answer.next_image() is not None]
+        others = [slot for slot in active if slot not in images]
+        self._image_now = bool(images) and (not self._image_now or not others)
+        if self._image_now:
+            self._turn += 1
+            return [images[self._turn % len(images)]]
+        return others
 
     def compute(self, plan: list[Slot]) -> bool:
         """Compute a step and choose the next tokens; False if the context has no room for it, and nothing was done."""
         answers = [(slot, slot.answer) for slot in plan if slot.answer is not None]
         if not answers:
             return True
-        self._context.set_threads(
-            max(answer.limits.threads[0] for _, answer in answers),
-            max(answer.limits.threads[1] for _, answer in answers),
-        )
+        limits = [max(answer.limits.threads[kind] for _, answer in answers) for kind in (0, 1)]
         image = answers[0][1].next_image()
         if image is not None:
+            self._context.set_threads(*limits)
             return self._compute_image(*answers[0], image)
-        return self._compute_tokens(answers)
+        return self._compute_tokens(answers, limits)
 
-    def _compute_tokens(self, answers: list[tuple[Slot, Answer]]) -> bool:
+    def _compute_tokens(self, answers: list[_Part], limits: list[int]) -> bool:
         context, batch = self._context, self._context.batch
         batch.clear()
         parts: list[tuple[Slot, Answer, int, int]] = []
         ready = [pair for pair in answers if pair[1].generates]
         reading = [pair for pair in answers if not pair[1].generates]
-        for slot, answer in ready:
-            position = answer.position(answer.computed)
-            parts.append((slot, answer, 1, batch.add(answer.tokens[-1:], position, slot.number, output=True)))
         budget = self._pace.tokens(generating=bool(ready))
-        # Those with little left come first, so that what they leave of their share goes to the others.
-        reading.sort(key=lambda pair: len(pair[1].tokens) - pair[1].computed)
         exact = self._filler is not None and any(answer.exact for _, answer in answers)
         most = min(batch.capacity, _EXACT[-1]) if exact else batch.capacity
+        for slot, answer in self._in_turn(ready, max(most - _LEAST_SHARE, most // 2) if reading else most):
+            position = answer.position(answer.computed)
+            parts.append((slot, answer, 1, batch.add(answer.tokens[-1:], position, slot.number, output=True)))
+        # Those with little left come first, so that what they leave of their share goes to the others.
+        reading.sort(key=lambda pair: len(pair[1].tokens) - pair[1].computed)
         for number, (slot, answer) in enumerate(reading):
             share = min(most - len(batch), max(_LEAST_SHARE, budget // (len(reading) - number)))
             tokens = answer.next_tokens(share)
@@ -95,12 +102,21 @@ class Stepper:
         filled = exact and len(batch) < _EXACT[0] and batch.capacity >= _EXACT[0]
         if filled and self._filler is not None:
             batch.add([0], 0, self._filler, output=False)
+        # Exact answers' threads stay as they are: nothing about them may depend on who else wants a CPU.
+        crew = None if exact else self._crews[len(batch) > 1]
+        alike = 0 if reading else len(batch)
+        if crew is not None:
+            limits[len(batch) > 1] = crew.count(limits[len(batch) > 1], alike)
+        context.set_threads(*limits)
         begun = time.perf_counter()
         code = context.decode()
         if filled:
             context.forget(self._filler)
         if code == 0:
-            self._pace.took(len(batch), time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
+            self._pace.took(len(batch), seconds)
+            if crew is not None:
+                crew.took(alike, seconds)
             for slot, answer, count, index in parts:
                 answer.computed += count
                 if index >= 0 and not answer.over:
@@ -108,6 +124,14 @@ class Stepper:
             self._suspects = self._suspects[1:]
             return True
         return self._failed(code, [(slot, answer) for slot, answer, _, _ in parts])
+
+    def _in_turn(self, ready: list[_Part], most: int) -> list[_Part]:
+        """Those of `ready` for which there is room; the others come first in the next steps."""
+        if len(ready) <= most:
+            return ready
+        self._turn += most
+        begin = self._turn % len(ready)
+        return [*ready[begin:], *ready[:begin]][:most]
 
     def _compute_image(self, slot: Slot, answer: Answer, image: PlacedImage) -> bool:
         code = image.compute(self._context, slot.number, answer.position(image.begin))

@@ -1,0 +1,72 @@
+"""The interpreter's switch interval is short while an engine computes, and the application's otherwise."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lollms_llamacpp import LlamaCppBinding
+from lollms_llamacpp.batching.switching import SwitchInterval
+
+
+@pytest.fixture(autouse=True)
+def interval() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.005)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_the_shortest_counts_until_the_last_one_ends() -> None:
+    one, other = SwitchInterval(0.002), SwitchInterval(0.001)
+    one.shorten()
+    assert sys.getswitchinterval() == 0.002
+    other.shorten()
+    other.shorten()
+    assert sys.getswitchinterval() == 0.001
+    other.restore()
+    assert sys.getswitchinterval() == 0.002
+    one.restore()
+    one.restore()
+    assert sys.getswitchinterval() == 0.005
+
+
+def test_it_is_never_made_longer() -> None:
+    sys.setswitchinterval(0.001)
+    long = SwitchInterval(0.002)
+    long.shorten()
+    assert sys.getswitchinterval() == 0.001
+    long.restore()
+    assert sys.getswitchinterval() == 0.001
+
+
+def test_it_is_the_same_afterwards_to_the_microsecond() -> None:
+    sys.setswitchinterval(0.0001)
+    before = sys.getswitchinterval()
+    for _ in range(3):
+        short = SwitchInterval(0.00005)
+        short.shorten()
+        assert sys.getswitchinterval() < before
+        short.restore()
+    assert sys.getswitchinterval() == before
+
+
+def test_what_the_application_sets_meanwhile_stays() -> None:
+    own = SwitchInterval(0.002)
+    own.shorten()
+    sys.setswitchinterval(0.003)
+    own.restore()
+    assert sys.getswitchinterval() == 0.003
+
+
+@pytest.mark.parametrize(("option", "expected"), [({}, 0.0002), ({"switch_interval": 0.005}, 0.005)])
+def test_while_an_answer_is_made(tiny_folder: Path, option: dict[str, float], expected: float) -> None:
+    with LlamaCppBinding(models_path=tiny_folder, model_name="chatty", **option) as binding:  # type: ignore[arg-type]
+        assert sys.getswitchinterval() == 0.005
+        with binding.stream("Hello", n_predict=400) as stream:
+            next(iter(stream))
+            assert sys.getswitchinterval() == pytest.approx(expected)
+    assert sys.getswitchinterval() == 0.005
