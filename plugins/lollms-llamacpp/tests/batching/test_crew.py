@@ -38,7 +38,6 @@ def test_one_stays_away_while_a_neighbour_computes() -> None:
     crew = Crew()
     run(crew, alone, 100)
     beside = run(crew, beside_one, 1000)
-    assert beside[:8].count(4) <= 8
     assert beside[50:].count(3) > 0.95 * len(beside[50:])
     again = run(crew, alone, 1000)
     assert again[300:].count(4) >= 697  # but for one more trial
@@ -53,6 +52,17 @@ def test_two_neighbours_cost_two_threads() -> None:
         return 1.0 if count > 2 else 1 / count
 
     assert run(Crew(), lambda count: 2.0 if count == 4 else beside_two(count), 1000)[-500:].count(2) > 450
+
+
+def test_noise_is_not_answered_each_time() -> None:
+    """Steps that are slow now and then, whatever is done, cost few trials."""
+    crew = Crew()
+    counts = []
+    for number in range(4000):
+        count = crew.count(4, 1)
+        counts.append(count)
+        crew.took(1, (2 if number // 8 % 3 == 0 else 1) / count)
+    assert counts.count(3) / len(counts) < 0.03
 
 
 def test_steps_that_get_slower_little_by_little_are_no_neighbour() -> None:

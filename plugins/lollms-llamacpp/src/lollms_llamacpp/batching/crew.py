@@ -14,10 +14,7 @@ _TRIAL: Final = 3
 
 _SOON: Final = 16
 _LATER: Final = 256
-"""Steps until the next trial: after a change, and, more and more, where a trial was in vain."""
-
-_NEVER: Final = 1 << 30
-"""With all threads at work, only slow steps are a reason to try fewer; the first trial finds out if they ever are."""
+"""Steps until the next trial: after a change, and, more and more, where trials were in vain."""
 
 _SLOWER: Final = 1.5
 _BETTER: Final = 0.9
@@ -32,8 +29,8 @@ class Crew:
 
     llama.cpp's threads wait for each other after every operation. So where one of them shares its CPU with another
     busy thread, all of them wait for that: on two CPUs with one such neighbour, two threads compute half of what a
-    single one does. The allowed number is the right one as long as steps last as usual. When they become slow, a few
-    are tried with one thread fewer, and now and then with one more when that has helped.
+    single one does. The allowed number is the right one as long as steps last as usual. When they become slow, and once
+    in the beginning, a few are tried with one thread fewer; when that has helped, now and then with one more.
 
     Only steps that generate are measured, and only those with as many tokens are compared.
     """
@@ -47,8 +44,9 @@ class Crew:
         self._begin_window()
         self._usual = 0.0  # seconds of a step when all is well; 0 as long as that is not known
         self._latest = 0.0  # of the last window
-        self._until_trial = _SOON
+        self._since_trial = 0
         self._patience = _SOON
+        self._first = True
         self._direction = -1
         self._trial: list[float] | None = None
 
@@ -78,7 +76,7 @@ class Crew:
             if len(self._trial) == _TRIAL:
                 self._judge(sum(self._trial[1:]) / (_TRIAL - 1))
             return
-        self._until_trial -= 1
+        self._since_trial += 1
         self._in_window += 1
         self._sum += seconds
         if self._in_window == _WINDOW:
@@ -86,9 +84,9 @@ class Crew:
             self._begin_window()
             slow = bool(self._usual) and self._latest > _SLOWER * self._usual
             self._usual = min(self._latest, (self._usual or self._latest) * _DRIFT)
-            if slow:
-                self._usual, self._direction = self._latest, -1
-            if slow or self._until_trial <= 0:
+            if self._since_trial >= self._patience and (slow or self._first or self._count < self._most):
+                if slow:
+                    self._usual, self._direction = self._latest, -1
                 self._begin_trial()
 
     def _begin_window(self) -> None:
@@ -101,13 +99,14 @@ class Crew:
         self._trial = []
 
     def _judge(self, seconds: float) -> None:
+        self._first = False
         if seconds < _BETTER * self._latest:
             self._count += self._direction
             self._usual = 0.0
             self._patience = _SOON
         else:
             self._direction = -self._direction if self._count < self._most else -1
-            self._patience = min(2 * self._patience, _LATER) if self._count < self._most else _NEVER
-        self._until_trial = self._patience
+            self._patience = min(2 * self._patience, _LATER)
+        self._since_trial = 0
         self._trial = None
         self._begin_window()
