@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lollms_core.cli.options import bindings_dir_option, json_option, option_option
+from lollms_core.cli.options import Wanted, binding_options, json_option
 
 if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
@@ -20,30 +20,24 @@ __all__ = ["generate"]
 
 @click.command()
 @click.argument("prompt", required=False)
-@click.option("-b", "--binding", metavar="NAME", help="The binding; without it, one that can answer is chosen.")
-@click.option("-m", "--model", metavar="NAME", help="The model; without it, the newest that the binding has.")
+@binding_options
 @click.option("-s", "--system", metavar="TEXT", default="", help="A system prompt.")
 @click.option("-i", "--image", "images", metavar="FILE", multiple=True, help="An image, or its URL; may be repeated.")
-@option_option
 @json_option
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
-@bindings_dir_option
 def generate(
+    wanted: Wanted,
     prompt: str | None,
-    binding: str | None,
-    model: str | None,
     system: str,
     images: tuple[str, ...],
-    options: tuple[str, ...],
     as_json: bool,
     no_stream: bool,
-    bindings_dir: str | None,
 ) -> None:
     """Answer PROMPT, and what comes through standard input after it."""
     text = _joined(prompt, _standard_input())
     from lollms_core.cli.opening import open_for_use
 
-    with open_for_use(bindings_dir, binding, model, options) as (opened, fields):
+    with open_for_use(wanted) as (opened, fields):
         if system:
             fields["system_prompt"] = system
         if images:

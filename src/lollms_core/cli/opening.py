@@ -17,6 +17,7 @@ from lollms_core.manager import LollmsLLMBindingManager
 
 if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
+    from lollms_core.cli.options import Wanted
 
 __all__ = ["Opened", "new_manager", "open_for_use", "open_named"]
 
@@ -49,17 +50,16 @@ def new_manager(bindings_dir: str | None) -> LollmsLLMBindingManager:
 
 
 @contextmanager
-def open_for_use(
-    bindings_dir: str | None, name: str | None, model: str | None, options: Sequence[str]
-) -> Iterator[Opened]:
+def open_for_use(wanted: Wanted) -> Iterator[Opened]:
     """A binding with a model in use: those named, else ones that can be used as things are, said on stderr.
 
     Raises:
         LollmsError, TypeError, ValueError: it can't be opened.
         click.UsageError: an option that is none.
     """
-    pairs = split_pairs(options)
-    manager = new_manager(bindings_dir)
+    pairs = split_pairs(wanted.options)
+    manager = new_manager(wanted.bindings_dir)
+    name, model = wanted.binding, wanted.model
     opened = _chosen(manager, model, pairs) if name is None else open_named(manager, name, model, pairs)
     with opened.binding:
         if name is not None and model is None:
