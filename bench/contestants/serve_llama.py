@@ -26,8 +26,7 @@ def main() -> None:
     parameters.n_parallel = setting["n_parallel"]
     parameters.n_ctx = setting["ctx_size"]
     parameters.kv_unified = True
-    # A second cache of prompts, beside the slots: it would only add to the server's memory here.
-    parameters.cache_ram_mib = 0
+    parameters.cache_ram_mib = setting.get("cache_ram", 512)  # a second cache of prompts, as big as the binding's
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = setting["n_threads"]
     server = xllamacpp.Server(parameters)
     threading.Event().wait()

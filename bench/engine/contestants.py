@@ -30,9 +30,9 @@ def llama(kit: Kit, name: str, task: dict[str, Any]) -> Contestant:
     return Contestant(name, "llama", task, _common(kit), PEERS)
 
 
-def llama_server(kit: Kit, name: str, task: dict[str, Any]) -> Contestant:
+def llama_server(kit: Kit, name: str, task: dict[str, Any], **setting: Any) -> Contestant:
     """llama-server, asked over HTTP."""
-    return Contestant(name, "llama_server", task, {**_common(kit), "n_parallel": SLOTS})
+    return Contestant(name, "llama_server", task, {**_common(kit), "n_parallel": SLOTS, **setting})
 
 
 def bare(kit: Kit, name: str, task: dict[str, Any]) -> Contestant:

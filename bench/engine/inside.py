@@ -59,9 +59,9 @@ def _memory(kit: Kit) -> Case:
         "engine-memory",
         "Memory",
         f"The most that was in memory (VmHWM) of the process that has the model, after {SLOTS} requests at once; the "
-        f"same context, {SLOTS} slots. The file is mapped, and counts. llama-server runs without its second cache of "
-        "prompts.",
-        (ours(kit, mine, task), llama_server(kit, server, task), llama(kit, single, task)),
+        f"same context, {SLOTS} slots. The file is mapped, and counts. Both run without their second cache of "
+        "prompts (`cache_ram=0`).",
+        (ours(kit, mine, task, cache_ram=0), llama_server(kit, server, task, cache_ram=0), llama(kit, single, task)),
         (Column("memory", "MiB", 0, 2**-20), Column("before", "before the model is loaded, MiB", 0, 2**-20)),
         (Target(mine, "<=", 1.0, server),),
         rounds=2 if kit.quick else 5,

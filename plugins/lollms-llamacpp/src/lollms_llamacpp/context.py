@@ -207,9 +207,13 @@ class Context:
         """From where on everything is remembered: 0, unless the model's attention is a sliding window."""
         return int(self._lib.llama_memory_seq_pos_min(self._memory, sequence))
 
+    def size(self, sequence: int) -> int:
+        """How many bytes :meth:`save` takes for it."""
+        return int(self._lib.llama_state_seq_get_size(self.pointer, sequence))
+
     def save(self, sequence: int) -> Any:
         """What is remembered of a sequence, as bytes."""
-        size = int(self._lib.llama_state_seq_get_size(self.pointer, sequence))
+        size = self.size(sequence)
         data = (ctypes.c_uint8 * size)()
         written = int(self._lib.llama_state_seq_get_data(self.pointer, data, size, sequence))
         if written != size:

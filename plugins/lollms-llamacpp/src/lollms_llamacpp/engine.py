@@ -31,7 +31,6 @@ from lollms_core.messages import Image
 from lollms_llamacpp.batching.answer import Answer, Limits
 from lollms_llamacpp.batching.images import PlacedImage, place
 from lollms_llamacpp.batching.scheduler import Scheduler, n_sequences
-from lollms_llamacpp.batching.switching import SwitchInterval
 from lollms_llamacpp.context import Context
 from lollms_llamacpp.conversation import Conversations, Plan
 from lollms_llamacpp.cpus import MAX_THREADS
@@ -119,19 +118,13 @@ class Engine:
     def _make_scheduler(self, parts: _Parts, projector: Path | None) -> Scheduler | None:
         if not self.file.generates:
             return None
-        n_parallel = self.options.n_parallel
-        context = Context(
-            parts.model,
-            self.options,
-            self.ctx_size,
-            n_sequences=n_sequences(parts.model, n_parallel),
-        )
+        options = self.options
+        count = n_sequences(parts.model, options.n_parallel)
+        context = Context(parts.model, options, self.ctx_size, n_sequences=count)
         try:
             if projector is not None:
-                parts.projector = Projector(projector, parts.model, self.options)
-            options = self.options
-            turns = SwitchInterval(options.switch_interval)
-            return Scheduler(self.name, parts.model, context, n_parallel, options.max_queue, turns, parts.held())
+                parts.projector = Projector(projector, parts.model, options)
+            return Scheduler(self.name, parts.model, context, options, parts.held())
         except BaseException:
             context.close()
             raise

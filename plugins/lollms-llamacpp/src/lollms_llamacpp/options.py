@@ -66,6 +66,8 @@ class LlamaCppOptions(TypedDict, total=False):
         tensor_split: the GPUs' shares of the model in any unit, such as ``[3, 1]``. Default: by their free memory.
         n_parallel: answers that are computed at once; further requests wait. They share the context. Default 8.
         max_queue: requests that may wait; one more is Overloaded. Default 1024.
+        cache_ram: MiB of ordinary memory for prompts and answers that the context has no room for any more; 0 for
+            none. What begins like one of them is not computed again. Default 512.
         switch_interval: seconds that another thread of the process may keep the interpreter's lock while answers are
             made; the whole process has :func:`sys.setswitchinterval` at no more than that then. Default 0.0002;
             Python's own is 0.005, by which a busy thread can halve the speed of a small model.
@@ -110,6 +112,7 @@ class LlamaCppOptions(TypedDict, total=False):
     main_gpu: int
     n_parallel: int
     max_queue: int
+    cache_ram: int
     switch_interval: float
     on_overflow: OnOverflow
     pooling: Pooling
@@ -153,6 +156,7 @@ class LoadOptions:
     tensor_split: tuple[float, ...] | None = None
     n_parallel: int = 8
     max_queue: int = 1024
+    cache_ram: int = 512
     switch_interval: float = 0.0002
     pooling: Pooling | None = None
     n_batch: int = 2048
@@ -333,6 +337,7 @@ _CHECKS: Final[dict[str, Any]] = {
     "main_gpu": _whole(0),
     "n_parallel": _whole(1, 254),
     "max_queue": _whole(0),
+    "cache_ram": _whole(0),
     "switch_interval": _number(),
     "on_overflow": _one_of(get_args(OnOverflow)),
     "pooling": _one_of(get_args(Pooling)),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lollms_llamacpp.batching.answer import Answer
+from lollms_llamacpp.batching.archive import Archive
 from lollms_llamacpp.batching.sequences import Sequences, Slot
 from lollms_llamacpp.prefix import common_length
 
@@ -19,6 +20,8 @@ class Lists:
         self.whole = whole
         self.window = window
         self.room = True
+        self.bytes_a_token = 1
+        self.saved = 0
 
     def compute(self, slot: Slot, count: int) -> None:
         """What the stepper does with an answer's next tokens."""
@@ -52,7 +55,11 @@ class Lists:
     def first_position(self, sequence: int) -> int:
         return min(self.held.get(sequence, []), default=-1)
 
+    def size(self, sequence: int) -> int:
+        return len(self.held.get(sequence, [])) * self.bytes_a_token
+
     def save(self, sequence: int) -> Any:
+        self.saved += 1
         return list(self.held.get(sequence, []))
 
     def restore(self, sequence: int, data: Any) -> bool:
@@ -281,6 +288,153 @@ def test_exact_answers_make_room(sequences: Sequences, memory: Lists) -> None:
     assert sequences.put_aside(slots[0]) is None
     assert (exact.computed, other.computed, usual.computed) == (0, 0, 3)
     assert list(memory.held) == [slots[2].number]
+
+
+# What is put away -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive() -> Archive:
+    return Archive(1000)
+
+
+@pytest.fixture
+def thrifty(memory: Lists, archive: Archive) -> Sequences:
+    """Sequences with an archive for a thousand tokens."""
+    return Sequences(memory, 2, holder=2, archive=archive)
+
+
+def test_what_nobody_uses_leaves_the_context(thrifty: Sequences, memory: Lists) -> None:
+    """When something else begins, what is not wanted for it is put away, and put back when it is."""
+    first = Bare(PROMPT)
+    serve(thrifty, memory, first, more=5)
+    other = thrifty.give(Bare([500] * 50))
+    assert list(memory.held) == []
+    memory.compute(other, 50)
+    again = Bare([*first.tokens, 7])
+    slot = thrifty.give(again)
+    assert (again.n_cached, slot is other) == (105, False)
+    assert memory.held[slot.number] == list(range(105))
+
+
+def test_more_conversations_than_slots(thrifty: Sequences, memory: Lists) -> None:
+    """Each of them goes on where it was, whoever came between."""
+    talks = [Bare([number] * 60) for number in range(10)]
+    for talk in talks:
+        serve(thrifty, memory, talk, more=2)
+    for talk in talks:
+        turn = Bare([*talk.tokens, 7])
+        serve(thrifty, memory, turn)
+        assert turn.n_cached == 62
+
+
+def test_the_beginning_of_what_was_put_away(thrifty: Sequences, memory: Lists, archive: Archive) -> None:
+    """A system prompt is used from there by another conversation; the first one stays."""
+    first = Bare([*PROMPT, *[5] * 50])
+    serve(thrifty, memory, first)
+    serve(thrifty, memory, Bare([500] * 50))
+    other = Bare([*PROMPT, 9])
+    slot = serve(thrifty, memory, other)
+    assert other.n_cached == 100
+    assert memory.held[slot.number] == list(range(101))
+    back = Bare([*first.tokens, 3])
+    thrifty.give(back)
+    assert back.n_cached == 150
+
+
+def test_what_is_cut_off_is_kept(thrifty: Sequences, memory: Lists) -> None:
+    """Where the one slot left is cut back to a beginning, the rest of it is not lost."""
+    memory.bytes_a_token = 100_000  # so much that nothing is put away without need
+    archive = Archive(100_000_000)
+    sequences = Sequences(memory, 1, archive=archive)
+    first = Bare([*PROMPT, *[5] * 50])
+    serve(sequences, memory, first)
+    assert memory.saved == 0
+    serve(sequences, memory, Bare([*PROMPT, 9]))
+    back = Bare([*first.tokens, 3])
+    sequences.give(back)
+    assert back.n_cached == 150
+
+
+def test_a_big_cache_is_put_away_only_where_it_must(memory: Lists) -> None:
+    """Copying costs more than it brings, as long as there are slots and cells."""
+    memory.bytes_a_token = 100_000
+    sequences = Sequences(memory, 2, archive=Archive(100_000_000))
+    serve(sequences, memory, Bare(PROMPT))
+    serve(sequences, memory, Bare([500] * 50))
+    assert memory.saved == 0
+    assert sequences.make_room()
+    assert memory.saved == 1
+    again = Bare([*PROMPT, 1])
+    sequences.give(again)
+    assert again.n_cached == 100
+
+
+def test_nothing_is_put_away_under_an_exact_answer(thrifty: Sequences, memory: Lists) -> None:
+    """No cell becomes free; what has been put away stays where it is."""
+    serve(thrifty, memory, Bare(PROMPT))
+    exact = Bare([9] * 40, cache_prompt=False)
+    memory.compute(thrifty.give(exact), 40)
+    serve(thrifty, memory, Bare([500] * 50))
+    serve(thrifty, memory, Bare([600] * 50))
+    assert len(memory.held[2]) == 50
+    assert exact.computed == 40
+
+
+def test_no_room_to_put_it_back(thrifty: Sequences, memory: Lists) -> None:
+    """Then it is computed, and stays put away."""
+    serve(thrifty, memory, Bare(PROMPT))
+    serve(thrifty, memory, Bare([500] * 50))
+    memory.room = False
+    poor = Bare([*PROMPT, 1])
+    serve(thrifty, memory, poor)
+    assert poor.n_cached == 0
+    memory.room = True
+    serve(thrifty, memory, Bare([600] * 50))
+    again = Bare([*PROMPT, 2])
+    thrifty.give(again)
+    assert again.n_cached == 100
+
+
+def test_it_is_not_saved_twice(thrifty: Sequences, memory: Lists) -> None:
+    """What comes back and is not gone on with is there already."""
+    first, second = Bare([*PROMPT, *[5] * 50]), Bare([*PROMPT, *[6] * 50])
+    for _ in range(3):
+        for answer in (first, second):
+            serve(thrifty, memory, Bare(answer.tokens))
+    assert memory.saved <= 3
+
+
+def test_the_oldest_leave_the_archive(memory: Lists) -> None:
+    """There is room for three of them; what was used stays."""
+    archive = Archive(155)
+    sequences = Sequences(memory, 1, archive=archive)
+    for number in (1, 2, 3, 4):
+        serve(sequences, memory, Bare([number] * 50))
+    assert archive.size == 150
+    serve(sequences, memory, Bare([*[1] * 50, 7]))
+    assert archive.size == 150
+    sequences.give(Bare([5] * 50))
+    cached = []
+    for number in (1, 4, 3, 2):
+        count, _ = archive.best(lambda tokens, _first, wanted=number: tokens.count(wanted))  # type: ignore[misc]
+        cached.append(count)
+    assert cached == [50, 50, 50, 0]
+
+
+def test_a_whole_state_is_put_back_whole() -> None:
+    """Of a recurrent model's states those are used that end where the new prompt goes on."""
+    memory = Lists(whole=True)
+    sequences = Sequences(memory, 1, whole=True, archive=Archive(1000))
+    first = Bare(PROMPT)
+    serve(sequences, memory, first, more=2)
+    serve(sequences, memory, Bare([500] * 50))
+    part = Bare([*PROMPT[:50], 9])
+    serve(sequences, memory, part)
+    assert part.n_cached == 0
+    on = Bare([*first.tokens, 1])
+    sequences.give(on)
+    assert on.n_cached == 102
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,33 @@ def test_shared_system_prompt(smollm2: LlamaCppBinding, monkeypatch: pytest.Monk
     assert sorted((answer.usage.cached_tokens or 0) > 150 for answer in answers) == [False, True, True, True]
 
 
+def test_more_conversations_than_slots() -> None:
+    """What had to leave the context comes back from ordinary memory, and goes on as if it had stayed."""
+    talks = [f"Talk number {number}. " + "It is about the weather. " * 20 for number in range(4)]
+
+    def two_turns(binding: LlamaCppBinding) -> tuple[list[str], int]:
+        messages: list[Any] = [{"role": "user", "content": talks[0]}]
+        first = binding.chat(messages, n_predict=6, temperature=0)
+        for other in talks[1:]:
+            binding.chat(other, n_predict=1, temperature=0)
+        messages += [first.message, {"role": "user", "content": "Go on."}]
+        second = binding.chat(messages, n_predict=12, temperature=0)
+        assert second.usage.prompt_tokens is not None
+        return [first.text, second.text], second.usage.prompt_tokens - (second.usage.cached_tokens or 0)
+
+    with LlamaCppBinding(model_name="smollm2", ctx_size=1024, n_parallel=1) as binding:
+        texts, read = two_turns(binding)
+        assert read < 40
+    with LlamaCppBinding(model_name="smollm2", ctx_size=1024, n_parallel=1, cache_ram=0) as binding:
+        without, read = two_turns(binding)
+        assert read > 100
+    with LlamaCppBinding(model_name="smollm2", ctx_size=1024, n_parallel=4, cache_ram=0) as binding:
+        stayed, read = two_turns(binding)
+        assert read < 40
+    assert texts == stayed
+    assert without[0] == texts[0]
+
+
 def test_a_long_prompt_stalls_nobody(smollm2: LlamaCppBinding, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a long prompt is read, an answer goes on with every step."""
     steps: list[tuple[int, set[int]]] = []

@@ -352,7 +352,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the report is written, too")
     options = parser.parse_args()
     slots = 8 if "n_parallel" in LlamaCppOptions.__annotations__ else 1
-    more: dict[str, Any] = {"n_parallel": slots} if slots > 1 else {}
+    more: dict[str, Any] = {"n_parallel": slots, "cache_ram": 16} if slots > 1 else {}
     with LlamaCppBinding(model_name="smollm2", ctx_size=8192, n_threads=options.threads, **more) as binding:
         report = Soak(binding, slots=slots, seed=options.seed).run(options.seconds)
     text = json.dumps(report, indent=1)

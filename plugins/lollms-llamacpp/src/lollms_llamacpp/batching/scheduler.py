@@ -13,11 +13,13 @@ from typing import Any
 
 from lollms_core import BackendError, Overloaded
 from lollms_llamacpp.batching.answer import Answer
+from lollms_llamacpp.batching.archive import Archive
 from lollms_llamacpp.batching.sequences import Sequences, Slot
 from lollms_llamacpp.batching.stepper import Stepper
 from lollms_llamacpp.batching.switching import SwitchInterval
 from lollms_llamacpp.context import Context
 from lollms_llamacpp.native import ClosedError, Model
+from lollms_llamacpp.options import LoadOptions
 
 __all__ = ["Scheduler", "n_sequences"]
 
@@ -65,9 +67,7 @@ class Scheduler:
         name: the model's, for messages and for the thread.
         model: its weights.
         context: where it computes, with room for :func:`n_sequences` sequences.
-        n_parallel: answers that are computed at once.
-        most_waiting: answers that may wait for a slot.
-        interval: shortened while something is computed.
+        options: how many answers are computed at once, and what else is said of that.
         on_closed: called once, from that thread, when nothing will be computed any more and the context is freed.
     """
 
@@ -76,20 +76,24 @@ class Scheduler:
         name: str,
         model: Model,
         context: Context,
-        n_parallel: int,
-        most_waiting: int,
-        interval: SwitchInterval,
+        options: LoadOptions,
         on_closed: Callable[[], object],
     ) -> None:
         self._name = name
         self._context = context
         whole = model.whole_sequences
+        n_parallel = options.n_parallel
         self._sequences = Sequences(
-            context, n_parallel, holder=None if whole else n_parallel, whole=whole, window=model.window
+            context,
+            n_parallel,
+            holder=None if whole else n_parallel,
+            whole=whole,
+            window=model.window,
+            archive=Archive(options.cache_ram * 2**20),
         )
         self._stepper = Stepper(context, self._sequences, filler=None if whole else n_parallel + 1)
-        self._most_waiting = most_waiting
-        self._interval = interval
+        self._most_waiting = options.max_queue
+        self._interval = SwitchInterval(options.switch_interval)
         self._on_closed = on_closed
         # A reentrant lock inside: a generator that the garbage collector ends calls `leave` in whatever thread
         # it happens to run, even in the midst of our own bookkeeping.
