@@ -332,7 +332,17 @@ def test_info(smollm2: LlamaCppBinding) -> None:
     assert info["model_name"] == "smollm2"
     assert (info["loaded"], info["ctx_size"], info["trained_ctx_size"]) == (True, 2048, 8192)
     assert (info["architecture"], info["quantization"], info["n_params"]) == ("llama", "Q4_1", 134_515_008)
-    assert info["supports"] == ["chat", "embed", "json_schema", "logprobs", "pull", "stream", "text", "tokenize"]
+    assert info["supports"] == [
+        "async",
+        "chat",
+        "embed",
+        "json_schema",
+        "logprobs",
+        "pull",
+        "stream",
+        "text",
+        "tokenize",
+    ]
     assert info["parameters"]["ctx_size"] == 2048
     assert info["parameters"]["temperature"] == 0.8
     (listed,) = smollm2.listModels()

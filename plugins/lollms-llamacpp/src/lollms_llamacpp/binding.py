@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,8 @@ from lollms_core import (
     LollmsError,
     UnsupportedParameter,
 )
+from lollms_core.threads import ThreadedEvents
+from lollms_llamacpp.batching.begun import Begun
 from lollms_llamacpp.engine import Engine
 from lollms_llamacpp.hub.pulls import HubPulls
 from lollms_llamacpp.library import Library, as_path
@@ -70,7 +73,7 @@ class LlamaCppBinding(HubPulls):
         BackendUnavailable: llama-cpp-python cannot be imported.
     """
 
-    capabilities: ClassVar[frozenset[Capability]] = CAPABILITIES | {Capability.PULL}
+    capabilities: ClassVar[frozenset[Capability]] = CAPABILITIES | {Capability.PULL, Capability.ASYNC}
     options: ClassVar[type] = LlamaCppOptions
     uses: ClassVar[frozenset[str]] = frozenset(
         {
@@ -144,6 +147,35 @@ class LlamaCppBinding(HubPulls):
                     yield from events
             return
 
+    async def _aevents(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        # Only an async request imports asyncio.
+        from lollms_llamacpp.batching.waking import Wakeup, in_thread
+
+        if self._load_options.isolate:  # a thread for each request speaks with the child
+            threaded = ThreadedEvents(functools.partial(self._produce, request), name=f"lollms-{self.binding_name}")
+            async with contextlib.aclosing(aiter(threaded)) as events:
+                async for event in events:
+                    yield event
+            return
+        wakeup = Wakeup()
+        begun = await in_thread(functools.partial(self._begin, request, wakeup), undo=_leave)
+        if begun is not None:
+            async with contextlib.aclosing(begun.aevents(wakeup)) as events:
+                async for event in events:
+                    yield event
+
+    def _begin(self, request: GenerationRequest, notify: Callable[[], object]) -> Begun | None:
+        """An answer of a model in this process, begun; None if the request was cancelled before."""
+        while True:
+            engine, release = self._models.engine_for(request.model, go_on=lambda: not request.cancelled)
+            assert isinstance(engine, Engine)
+            try:
+                return engine.begin(request, notify)
+            except ClosedError:
+                self._models.check_replaced(engine)
+            finally:
+                release()
+
     def _embed(self, request: EmbedRequest) -> list[list[float]]:
         check_request_options(request.options, self.defaults)
         return self._models.use(lambda engine: engine.embed(request), request.model)
@@ -180,7 +212,7 @@ class LlamaCppBinding(HubPulls):
         own = engine is not None and engine.file.path == file.path
         if engine.sees if engine is not None and own else self._sees(file, own=model in {None, self._models.name}):
             able |= {Capability.VISION}
-        return able | {Capability.PULL}  # whatever the model
+        return able | {Capability.PULL, Capability.ASYNC}  # whatever the model
 
     # Tokens -----------------------------------------------------------------------------------------------
 
@@ -386,3 +418,9 @@ def _checked_tokens(tokens: object, n_vocab: int) -> list[int]:
             raise ValueError(f"{number} is no token of this model, which has the tokens 0 to {n_vocab - 1}")
         checked.append(number)
     return checked
+
+
+def _leave(begun: Begun | None) -> None:
+    """Nobody waits for it any more."""
+    if begun is not None:
+        begun.leave()

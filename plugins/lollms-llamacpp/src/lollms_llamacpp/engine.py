@@ -22,13 +22,13 @@ from lollms_core import (
     ContextOverflow,
     EmbedRequest,
     Event,
-    Finish,
     GenerationRequest,
     ImageError,
     UnsupportedParameter,
 )
 from lollms_core.messages import Image
 from lollms_llamacpp.batching.answer import Answer, Limits
+from lollms_llamacpp.batching.begun import Begun
 from lollms_llamacpp.batching.images import PlacedImage, place
 from lollms_llamacpp.batching.scheduler import Scheduler, n_sequences
 from lollms_llamacpp.context import Context
@@ -43,7 +43,7 @@ from lollms_llamacpp.options import DEFAULT_CONTEXT, LoadOptions
 from lollms_llamacpp.overflow import shifted
 from lollms_llamacpp.parameters import check_cache_types
 from lollms_llamacpp.prompt import Prompter, to_utf8
-from lollms_llamacpp.reading import AnswerReader, Showing
+from lollms_llamacpp.reading import Showing
 from lollms_llamacpp.sampling import DEFAULT_SAMPLING, Sampling, check_biases
 from lollms_llamacpp.vision import Piece, Projector, projector_file
 
@@ -177,9 +177,24 @@ class Engine:
         """The events of one answer. It ends at once, without Finish, when the request is cancelled.
 
         Raises:
+            ClosedError, ContextOverflow, BadRequest, ImageError, BackendError: as :meth:`begin`.
+        """
+        begun = self.begin(request)
+        if begun is not None:
+            yield from begun.events()
+
+    def begin(self, request: GenerationRequest, notify: Callable[[], object] | None = None) -> Begun | None:
+        """An answer, begun; None if the request was cancelled before.
+
+        Args:
+            request: what is asked for.
+            notify: called, from any thread, whenever there is something to read.
+
+        Raises:
             ClosedError: the engine is closed; nothing has been done.
             ContextOverflow, BadRequest: the prompt doesn't fit, or is none.
             ImageError: an image cannot be read.
+            Overloaded: too many requests wait already.
             BackendError: llama.cpp failed.
         """
         scheduler = self._scheduler
@@ -203,30 +218,10 @@ class Engine:
         finally:
             forget()
         if prompt is None:
-            return
-        answer = self._answer(request, plan, *prompt, keep=keep)
+            return None
+        answer = self._answer(request, plan, *prompt, keep=keep, notify=notify)
         scheduler.submit(answer)
-        forget = _nothing
-        try:
-            forget = request.on_cancel(lambda: scheduler.leave(answer))
-            yield from self._read(answer, request, plan.reader)
-        finally:
-            forget()
-            scheduler.leave(answer)
-
-    def _read(self, answer: Answer, request: GenerationRequest, reader: AnswerReader) -> Generator[Event, None, None]:
-        while (events := answer.read()) is not None:
-            for event in events:
-                if request.cancelled:
-                    return
-                yield from reader.feed(event)
-        if request.cancelled:
-            return
-        if answer.error is not None:
-            raise answer.error
-        if not answer.finished:
-            # Not the caller has ended it, but a change of the model.
-            yield from reader.feed(Finish("cancelled", model=self.name))
+        return Begun(scheduler, answer, request, plan.reader, self.name)
 
     def _answer(
         self,
@@ -236,6 +231,7 @@ class Engine:
         images: list[PlacedImage],
         *,
         keep: int | None,
+        notify: Callable[[], object] | None,
     ) -> Answer:
         # With a grammar no token without text is ever taken.
         showing = plan.shown and plan.grammar is None
@@ -256,6 +252,7 @@ class Engine:
             model_name=self.name,
             images=images,
             grammar=plan.grammar,
+            notify=notify,
         )
 
     def _pieces(self, image: Image) -> list[Piece]:
@@ -439,10 +436,6 @@ class _Parts:
         if self.projector is not None:
             self.projector.close()
         self.model.close()
-
-
-def _nothing() -> None:
-    """Stands for taking back a registration that was never made."""
 
 
 def _context_size(file: ModelFile, asked: int | None) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final, Literal
@@ -56,6 +57,7 @@ class Answer:
         limits: how long it may get.
         model_name: stands in the Finish.
         grammar: GBNF that the answer's text keeps to, with the root ``root``; None lets it be anything.
+        notify: called, from the engine's thread or another, when there is something to read.
 
     Raises:
         ValueError: llama.cpp refuses the grammar.
@@ -72,6 +74,7 @@ class Answer:
         model_name: str,
         images: Sequence[PlacedImage] = (),
         grammar: str | None = None,
+        notify: Callable[[], object] | None = None,
     ) -> None:
         self.tokens = list(prompt)
         self.images = tuple(images)
@@ -88,6 +91,7 @@ class Answer:
         self._n_generated = 0
         self._events: list[Event] = []
         self._output: SimpleQueue[list[Event] | None] = SimpleQueue()
+        self._notify = notify
         self._model = model
         self._model_name = model_name
         self._text = AnswerText(request.stop or ())
@@ -121,6 +125,17 @@ class Answer:
                 return self._output.get(timeout=_PIECE_OF_WAITING)
             except Empty:
                 continue
+
+    def read_all(self) -> Iterator[list[Event] | None]:
+        """What :meth:`read` would give without waiting."""
+        with contextlib.suppress(Empty):
+            while True:
+                yield self._output.get_nowait()
+
+    def _give(self, news: list[Event] | None) -> None:
+        self._output.put(news)
+        if self._notify is not None:
+            self._notify()
 
     # The engine's side ----------------------------------------------------------------------------------
 
@@ -179,22 +194,22 @@ class Answer:
     def deliver(self) -> None:
         """Give the reader what has come; the end, too."""
         if self._events:
-            self._output.put(self._events)
+            self._give(self._events)
             self._events = []
         if self.over:
-            self._output.put(None)
+            self._give(None)
 
     def stop(self) -> None:
         """It is wanted no more."""
         if not self.over:
             self.stopped = True
-            self._output.put(None)
+            self._give(None)
 
     def fail(self, error: Exception) -> None:
         """It cannot go on."""
         if not self.over:
             self.error = error
-            self._output.put(None)
+            self._give(None)
 
     def free(self) -> None:
         """Give back what it holds of llama.cpp's memory."""
