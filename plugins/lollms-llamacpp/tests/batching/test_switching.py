@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gates import Gate
 
 from lollms_llamacpp import LlamaCppBinding
 from lollms_llamacpp.batching.switching import SwitchInterval
+
+NEVER = {258: -1e9, 256: -1e9}  # the tokens that would end a tiny model's answer
 
 
 @pytest.fixture(autouse=True)
@@ -63,10 +66,18 @@ def test_what_the_application_sets_meanwhile_stays() -> None:
 
 
 @pytest.mark.parametrize(("option", "expected"), [({}, 0.0002), ({"switch_interval": 0.005}, 0.005)])
-def test_while_an_answer_is_made(tiny_folder: Path, option: dict[str, float], expected: float) -> None:
+def test_while_an_answer_is_made(
+    tiny_folder: Path, hold_after: Callable[[int], Gate], option: dict[str, float], expected: float
+) -> None:
+    """Not a moment longer than the engine has something to do."""
+    gate = hold_after(2)
     with LlamaCppBinding(models_path=tiny_folder, model_name="chatty", **option) as binding:  # type: ignore[arg-type]
         assert sys.getswitchinterval() == 0.005
-        with binding.stream("Hello", n_predict=400) as stream:
-            next(iter(stream))
+        with binding.stream("Hello", n_predict=9, logit_bias=NEVER) as stream:
+            events = iter(stream)
+            next(events)
+            assert gate.reached.wait(60)
             assert sys.getswitchinterval() == pytest.approx(expected)
+            gate.opened.set()
+            list(events)
     assert sys.getswitchinterval() == 0.005
