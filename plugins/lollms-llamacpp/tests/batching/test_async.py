@@ -125,7 +125,7 @@ async def test_cancelled_before_it_has_begun(tiny: LlamaCppBinding, monkeypatch:
 async def test_cancelled_through_the_binding(tiny: LlamaCppBinding, hold_after: Callable[[int], Gate]) -> None:
     """``cancel()`` from another thread ends a stream that waits; what has come is kept."""
     gate = hold_after(3)
-    stream = tiny.astream("Hello", **LONG)
+    stream = tiny.astream("Hello", **LONG, temperature=0)  # so that there is text before the gate
     texts = []
     async for event in stream:
         if isinstance(event, TextDelta):
