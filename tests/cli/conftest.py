@@ -147,6 +147,9 @@ class Closed(LollmsLLMBinding):
         return True
 '''
 
+SAID = ("LOLLMS_CONFIG", "LOLLMS_PROFILE", "LOLLMS_BINDING", "LOLLMS_MODEL", "LOLLMS_SYSTEM", "LOLLMS_OPTIONS")
+"""Variables that say what to use."""
+
 Lollms = Callable[..., Result]
 Program = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -169,6 +172,10 @@ def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOLLMS_PLUGINS", "talker,closed,acme,broken")
     monkeypatch.delenv("LOLLMS_DISABLE_PLUGINS", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    for name in [name for name in os.environ if name.startswith(("LOLLMS_KEY_", *SAID))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("lollms_core.cli.terminal._keys", set())
 
 
 @pytest.fixture
