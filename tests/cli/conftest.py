@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from keyrings import in_use, none
 
 from lollms_core.manager import LollmsLLMBindingManager
 
@@ -165,7 +166,7 @@ def bindings(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What happens to be installed on this machine, or in its user's configuration, plays no part."""
     manager = functools.partial(LollmsLLMBindingManager, entry_point_group=GROUP)
     monkeypatch.setattr("lollms_core.cli.opening.LollmsLLMBindingManager", manager)
@@ -176,6 +177,8 @@ def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("LOLLMS_KEY_", *SAID))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr("lollms_core.cli.terminal._keys", set())
+    with in_use(none()):
+        yield
 
 
 @pytest.fixture
