@@ -269,7 +269,7 @@ def _typed(profile: Profile, binding: str | None, options: Sequence[str], bindin
     anyone: Any = LollmsLLMBinding  # abstract, and only asked what it declares
     cls = anyone if binding is None else new_manager(bindings_dir).binding_class(binding)
     said = dict.fromkeys(profile.options, f"profile {profile.name}")
-    construct, parameters, _ = sort_options(cls, pairs, Kept(profile.options, said))
+    construct, parameters, _ = sort_options(cls, pairs, Kept(profile.options, said), strict=True)
     GenerationRequest(prompt="", **{key: value for key, value in parameters.items() if key in REQUEST_FIELDS})
     values = construct | parameters
     return {key: _storable(profile.name, key, values[key]) for key in dict(pairs)}

@@ -91,11 +91,14 @@ class Kept(NamedTuple):
 NOTHING_KEPT = Kept()
 
 
-def sort_options(cls: type[LollmsLLMBinding], pairs: Sequence[tuple[str, str]], kept: Kept = NOTHING_KEPT) -> Sorted:
+def sort_options(
+    cls: type[LollmsLLMBinding], pairs: Sequence[tuple[str, str]], kept: Kept = NOTHING_KEPT, *, strict: bool = False
+) -> Sorted:
     """Sort `pairs`, and the options of a profile that are not among them, by what `cls` declares, typed.
 
     A name that the constructor spells out goes there, then come the request's fields and the binding's own
-    options. Other names go to a constructor of the author's own that takes any (``**kwargs``).
+    options. Other names go to a constructor of the author's own that takes any (``**kwargs``); where it hands them on
+    to the contract's, which refuses what is not declared, `strict` has them refused here already.
 
     Raises:
         UnsupportedParameter: nothing of that name, with close ones.
@@ -113,7 +116,7 @@ def sort_options(cls: type[LollmsLLMBinding], pairs: Sequence[tuple[str, str]], 
             target, hint = construct, keywords[key]
         elif key in fields:
             target, hint = parameters, fields[key]
-        elif rest.anything:
+        elif rest.anything and not (strict and rest.defaults):
             target, hint = construct, Any
         else:
             known = (keywords.keys() | fields.keys()) - ELSEWHERE.keys()

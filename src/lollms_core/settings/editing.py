@@ -93,8 +93,19 @@ def _read_again(path: Path, content: bytes) -> Any:
 
 
 def _canonical(data: Any) -> str:
-    """For comparison, with 1 and 1.0 apart, and NaN equal to itself."""
+    """For comparison, with 1 and 1.0 apart, NaN equal to itself, and without tables that say nothing by being there."""
+    if isinstance(data, dict) and isinstance(profiles := data.get("profiles"), dict):
+        said = {name: _without_empty_options(one) for name, one in profiles.items()}
+        data = {**data, "profiles": said}
+        if not said:
+            del data["profiles"]
     return json.dumps(data, sort_keys=True, default=repr)
+
+
+def _without_empty_options(profile: Any) -> Any:
+    if isinstance(profile, dict) and profile.get("options") == {}:
+        return {name: value for name, value in profile.items() if name != "options"}
+    return profile
 
 
 def _editors(path: Path) -> tuple[_Editor, ...]:
