@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["alone_in", "write_whole"]
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -22,7 +24,6 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
     Raises:
         OSError: it cannot be written; nothing is changed.
     """
-    import contextlib
     import os
     import tempfile
 
@@ -38,3 +39,29 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Have other programs that ask for the same wait, while files in `folder` are read and then written.
+
+    It is made for this user alone if it is not there. Where a folder cannot be locked (on Windows, on some network drives) nobody waits.
+
+    Raises:
+        OSError: the folder cannot be made or opened.
+    """
+    import os
+
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)  # the lock ends with it, also where the program dies
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

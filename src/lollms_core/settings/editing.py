@@ -47,18 +47,20 @@ def change_settings(path: Path, changes: Mapping[Place, Any]) -> Settings:
         SettingsError: the file is broken or would be, it keeps being changed by somebody else, or tomlkit is missing.
         OSError: it cannot be written. The file is as before in either case.
     """
-    from lollms_core.files import write_whole
+    from lollms_core.files import alone_in, write_whole
 
     place = Path(os.path.realpath(path))  # a link in the home folder to where the user keeps such files
-    for _ in range(_TRIES):
-        before = read_file(place)
-        settings, after = _changed(path, before, changes)
-        if after == before:
+    _editors(path)  # nothing is made where it cannot be filled
+    with alone_in(place.parent):
+        for _ in range(_TRIES):
+            before = read_file(place)
+            settings, after = _changed(path, before, changes)
+            if after == before:
+                return settings
+            if read_file(place) != before:
+                continue  # an editor, say, has written meanwhile
+            write_whole(place, after, _mode(place))
             return settings
-        if read_file(place) != before:
-            continue  # another process has written meanwhile
-        write_whole(place, after, _mode(place))
-        return settings
     raise SettingsError(f"{path} is being changed by another program; try again")
 
 

@@ -11,7 +11,8 @@ import logging
 import os
 import shlex
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeAlias, TypeVar
@@ -174,14 +175,14 @@ class KeyStore:
         stored = self._read()
         keyring = None if in_file else _keyring()
         if keyring is None:
-            self._write(Hidden({**stored, name: key.reveal()}))
+            self._put(name, key)
             self._leave_keyring(name, stored)
             return "file"
         doing = f"keeping the key {name!r}"
         before = _guarded(doing, lambda: _secret_in(keyring, name))
         _guarded(doing, lambda: keyring.set_password(SERVICE, name, key.reveal()), key)
         try:
-            self._write(Hidden({**stored, name: None}))
+            self._put(name, None)
         except OSError:
             if before is None:
                 _guarded(doing, lambda: keyring.delete_password(SERVICE, name))
@@ -212,7 +213,8 @@ class KeyStore:
             raise SettingsError(f"there is no key {name!r}.{close_names(name, stored)}")
         where: Where = "keyring" if stored[name] is None else "file"
         self._forget(name, stored)
-        self._write(Hidden({other: key for other, key in stored.items() if other != name}))
+        with self._changing() as changed:
+            changed.pop(name, None)
         return where
 
     def _forget(self, name: str, stored: Mapping[str, str | None]) -> None:
@@ -243,15 +245,24 @@ class KeyStore:
             )
         return data
 
-    def _write(self, stored: Mapping[str, str | None]) -> None:
-        from lollms_core.files import write_whole
+    def _put(self, name: str, key: Secret | None) -> None:
+        with self._changing() as changed:
+            changed[name] = None if key is None else key.reveal()
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, str | None]]:
+        """The file's content, to be changed; it is written at the end, and nobody else of ours writes meanwhile."""
+        from lollms_core.files import alone_in, write_whole
 
         place = Path(os.path.realpath(self.path))
-        try:
-            write_whole(place, json.dumps(stored, indent=2, sort_keys=True).encode() + b"\n")
-        except OSError as error:
-            forget_locals(error)
-            raise
+        with alone_in(place.parent):
+            stored = self._read()
+            yield stored
+            try:
+                write_whole(place, json.dumps(stored, indent=2, sort_keys=True).encode() + b"\n")
+            except OSError as error:
+                forget_locals(error)
+                raise
 
 
 def _parsed(file: BinaryIO) -> dict[str, str | None] | None:
