@@ -45,7 +45,8 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
 def alone_in(folder: Path) -> Iterator[None]:
     """Have other programs that ask for the same wait, while files in `folder` are read and then written.
 
-    It is made for this user alone if it is not there. Where a folder cannot be locked (on Windows, on some network drives) nobody waits.
+    It is made for this user alone if it is not there. Where a folder cannot be locked (on Windows, on some network
+    drives) nobody waits.
 
     Raises:
         OSError: the folder cannot be made or opened.

@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 from keyrings import MemoryKeyring, in_use
 
-from .conftest import Lollms, Program
+from .conftest import GROUP, Lollms, Program
 
 KEY = "sk-a-key-of-many-characters-1234"
 OTHER = "another-key-of-many-characters-5678"
@@ -218,6 +218,22 @@ def test_a_key_typed_at_the_prompt_is_not_shown(folder: Path) -> None:
     assert KEY in (folder / "keys.json").read_text()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
+def test_ctrl_c_at_the_prompt_keeps_nothing(folder: Path) -> None:
+    pexpect = pytest.importorskip("pexpect")
+    child = pexpect.spawn(sys.executable, ["-m", "lollms_core", "keys", "set", "work"], timeout=30)
+    try:
+        child.expect("Key work: ")
+        child.waitnoecho()
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        assert b"Traceback" not in child.before
+    finally:
+        child.close()
+    assert child.exitstatus == 130
+    assert not folder.exists()
+
+
 # Its way to the binding -----------------------------------------------------------------------------------
 
 
@@ -272,3 +288,16 @@ def test_nor_does_its_list_of_models(lollms: Lollms, bindings: Path) -> None:
     lollms("keys", "set", "acme", piped=KEY)
     for how in ([], ["--json"]):
         assert "***" in lollms("models", "--bindings-dir", str(bindings), "-b", "acme", *how).stdout
+
+
+def test_with_nothing_configured_a_service_whose_key_is_kept_is_chosen(
+    lollms: Lollms, installed: Callable[..., Path], tmp_path: Path
+) -> None:
+    installed("acme", f"[{GROUP}]\nacme = acme_binding:Acme\n", acme_binding=ACME)
+    result = lollms("generate", "hi")
+    assert (result.exit_code, "no binding was named" in result.stderr) == (1, True)
+    lollms("keys", "set", "acme", piped=KEY)
+    result = lollms("generate", "hi")
+    assert (result.exit_code, result.stdout) == (0, "done\n")
+    assert "using acme" in result.stderr
+    assert (tmp_path / "mark").read_text() == KEY

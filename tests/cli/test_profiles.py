@@ -437,3 +437,15 @@ def test_using_a_profile_imports_neither_keyring_nor_tomlkit(filled: Path, bindi
     )
     assert '"temperature": 0.2' in done.stdout
     assert done.stdout.splitlines()[-1] == "IMPORTED"
+
+
+@pytest.mark.parametrize(
+    ("group", "commands"), [("profiles", "list show set unset remove default"), ("keys", "list set remove path")]
+)
+def test_every_command_has_help(lollms: Lollms, config: Path, group: str, commands: str) -> None:
+    whole = lollms(group, "--help").stdout
+    assert f"\n  lollms {group} set" in whole  # an example on a line of its own
+    for command in commands.split():
+        assert command in whole
+        result = lollms(group, command, "-h")
+        assert (result.exit_code, result.stdout.startswith(f"Usage: lollms {group} {command}")) == (0, True)

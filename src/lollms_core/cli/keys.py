@@ -19,7 +19,7 @@ __all__ = ["keys"]
 
 @click.group(cls=Commands, invoke_without_command=True)
 def keys() -> None:
-    r"""Keep the keys of services, each under a name.
+    """Keep the keys of services, each under a name.
 
     A profile names the key that its binding is given; the key of a binding's own name is given to that binding. The
     variable LOLLMS_KEY_NAME comes first, then the system's keyring, then a file that only you may read.
@@ -28,7 +28,7 @@ def keys() -> None:
     lollms keys set openai
     pass show work/openai | lollms keys set work
     lollms keys list
-    """
+    """  # noqa: D301 - click wants the character
 
 
 @keys.command("set")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["Wanted", "binding_options", "bindings_dir_option", "json_option", "option_option"]
+__all__ = ["Wanted", "binding_options", "bindings_dir_option", "json_option", "option_option", "profile_option"]
 
 bindings_dir_option = click.option(
     "--bindings-dir", metavar="DIR", help="A folder of bindings, in place of the one beside the configuration."
@@ -23,7 +23,7 @@ option_option = click.option(
     multiple=True,
     help="A parameter (temperature=0.2), an option of the binding, or a keyword of its constructor; may be repeated.",
 )
-_profile_option = click.option(
+profile_option = click.option(
     "-p", "--profile", metavar="NAME", help="A profile of config.toml; without it and -b, the default one."
 )
 _binding_option = click.option(
@@ -67,6 +67,6 @@ def binding_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         return command(wanted=Wanted(binding, model, options, bindings_dir, profile), **others)
 
-    for option in (bindings_dir_option, option_option, _model_option, _binding_option, _profile_option):
+    for option in (bindings_dir_option, option_option, _model_option, _binding_option, profile_option):
         call = option(call)
     return call

@@ -27,7 +27,7 @@ _NAME = re.compile(r"\w[\w.-]{0,63}")
 
 @click.group(cls=Commands, invoke_without_command=True)
 def profiles() -> None:
-    r"""Give a name to a binding with its model and options.
+    """Give a name to a binding with its model and options.
 
     They stand in config.toml, in the configuration folder or where LOLLMS_CONFIG says. Flags come first, then the
     environment (LOLLMS_PROFILE, LOLLMS_BINDING, LOLLMS_MODEL, LOLLMS_SYSTEM, LOLLMS_OPTIONS), then the profile.
@@ -37,7 +37,7 @@ def profiles() -> None:
     lollms generate -p local "Why is the sky blue?"
     lollms profiles default local
     lollms profiles show --origin
-    """
+    """  # noqa: D301 - click wants the character
 
 
 # Looking ----------------------------------------------------------------------------------------------
