@@ -246,25 +246,24 @@ def test_without_tomlkit_it_says_what_to_install(file: Path, monkeypatch: pytest
 
 NAMES = st.sampled_from(["a", "b", "two words", "ä", 'q"'])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6).filter(str.strip)
-LINES = st.sampled_from(
-    [
-        "# one",
-        "",
-        "  # two",
-        "[profiles.a]",
-        "[profiles.b] # b",
-        '[profiles."two words".options]',
-        "[profiles.a.options]",
-        'binding = "x" # bound',
-        "model = '#m'",
-        "temperature = 1",
-        'system = """',
-        '[profiles.b]"""',
-        'default = "a"',
-        "[profiles]",
-        "a = {}",
-    ]
-)
+COMMENTS = ["# one", "  # two", ""]
+FIELDS = ['binding = "x" # bound', "model = '#m'", 'system = """\n[profiles.b]\n# three"""', 'key="k"', *COMMENTS]
+OPTIONS = ["temperature = 1", "stop = ['#', # a\n  '[']", '"x" = { y = 1 }', *COMMENTS]
+
+
+def section(head: str, lines: list[str]) -> st.SearchStrategy[str]:
+    """A table with some of `lines` below its head."""
+    return st.lists(st.sampled_from(lines), unique=True, max_size=5).map(lambda some: "\n".join([head, *some]))
+
+
+PROFILES = ("[profiles.a]", "[profiles.b] # b", '[ profiles . "two words" ]', "[profiles]\n[profiles.c]")
+TABLES = ("[profiles.a.options]", "[profiles.b.options]", '[profiles."two words".options]', "[profiles.d.options]")
+SECTIONS = [section(head, FIELDS) for head in PROFILES] + [section(head, OPTIONS) for head in TABLES]
+TOP = section("", ['default = "a" # mine', *COMMENTS])
+ODD = st.sampled_from(["profiles.a.binding = 'x'", "profiles = {a = {}}", "[[profiles]]", 'x = """', "[profiles"])
+FILES = st.tuples(TOP, st.lists(st.sampled_from(range(len(SECTIONS))), unique=True)).flatmap(
+    lambda drawn: st.tuples(st.just(drawn[0]), *(SECTIONS[index] for index in drawn[1])).map("\n".join)
+) | st.lists(ODD | st.sampled_from([*FIELDS, *OPTIONS, *PROFILES]), max_size=6).map("\n".join)
 CHANGES = st.dictionaries(
     st.tuples(st.just("profiles"), NAMES, st.sampled_from(["binding", "model", "system"]))
     | st.tuples(st.just("profiles"), NAMES, st.just("options"), st.sampled_from(["stop", "x"]))
@@ -280,12 +279,11 @@ CHANGES = st.dictionaries(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(lines=st.lists(LINES, max_size=9), changes=CHANGES)
+@given(text=FILES, changes=CHANGES)
 def test_any_file_says_what_it_said_and_the_changes_or_is_as_before(
-    file: Path, lines: list[str], changes: dict[Place, Any]
+    file: Path, text: str, changes: dict[Place, Any]
 ) -> None:
     """Its comments stay too, but for one behind a value that was taken out."""
-    text = "\n".join(lines)
     file.write_text(text, encoding="utf-8")
     try:
         change_settings(file, changes)
