@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lollms_core.errors import ProtocolError as ProtocolError
     from lollms_core.errors import RateLimited as RateLimited
     from lollms_core.errors import Refused as Refused
+    from lollms_core.errors import SettingsError as SettingsError
     from lollms_core.errors import StreamInterrupted as StreamInterrupted
     from lollms_core.errors import UnsupportedParameter as UnsupportedParameter
     from lollms_core.event_binding import EventBinding as EventBinding
@@ -83,6 +84,7 @@ _HOMES = {
         "ProtocolError",
         "RateLimited",
         "Refused",
+        "SettingsError",
         "StreamInterrupted",
         "UnsupportedParameter",
     ),

@@ -18,6 +18,8 @@ __all__ = ["describe", "lollms"]
 COMMANDS = {
     "generate": "Answer a prompt: from the argument, from standard input, or both.",
     "models": "List the models of one binding, or of all.",
+    "profiles": "Give a name to a binding with its model and options.",
+    "keys": "Keep the keys of services, each under a name.",
     "bindings": "List the bindings that are installed or in the bindings folder.",
     "new-binding": "Write a new binding, to install, to change and to publish.",
     "check": "Check whether a binding keeps the contract, and print a report card.",

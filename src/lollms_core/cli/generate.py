@@ -21,14 +21,14 @@ __all__ = ["generate"]
 @click.command()
 @click.argument("prompt", required=False)
 @binding_options
-@click.option("-s", "--system", metavar="TEXT", default="", help="A system prompt.")
+@click.option("-s", "--system", metavar="TEXT", help="A system prompt.")
 @click.option("-i", "--image", "images", metavar="FILE", multiple=True, help="An image, or its URL; may be repeated.")
 @json_option
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
 def generate(
     wanted: Wanted,
     prompt: str | None,
-    system: str,
+    system: str | None,
     images: tuple[str, ...],
     as_json: bool,
     no_stream: bool,
@@ -38,7 +38,7 @@ def generate(
     from lollms_core.cli.opening import open_for_use
 
     with open_for_use(wanted) as (opened, fields):
-        if system:
+        if system is not None:
             fields["system_prompt"] = system
         if images:
             fields["images"] = list(images)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from lollms_core.cli.choices import choose
+from lollms_core.cli.handing import give_key, has_key
 from lollms_core.cli.terminal import say
-from lollms_core.cli.values import constructor_keywords, sort_options, split_pairs
+from lollms_core.cli.values import NOTHING_KEPT, Kept, constructor_keywords, sort_options
 from lollms_core.errors import BindingNotFound, CapabilityNotSupported, ModelNotFound
 from lollms_core.manager import LollmsLLMBindingManager
 
@@ -57,31 +59,44 @@ def open_for_use(wanted: Wanted) -> Iterator[Opened]:
         LollmsError, TypeError, ValueError: it can't be opened.
         click.UsageError: an option that is none.
     """
-    pairs = split_pairs(wanted.options)
+    choice = choose(wanted)
     manager = new_manager(wanted.bindings_dir)
-    name, model = wanted.binding, wanted.model
-    opened = _chosen(manager, model, pairs) if name is None else open_named(manager, name, model, pairs)
+    for note in choice.notes:
+        say(note)
+    name, model = choice.binding.value, choice.model.value
+    if name is None:
+        opened = _chosen(manager, model, choice.pairs, choice.kept)
+    else:
+        opened = open_named(manager, name, model, choice.pairs, choice.kept)
     with opened.binding:
         if name is not None and model is None:
             _take_a_model(name, opened.binding)
+        if choice.system.value is not None:
+            opened.fields["system_prompt"] = choice.system.value
         yield opened
 
 
 def open_named(
-    manager: LollmsLLMBindingManager, name: str, model: str | None, pairs: Sequence[tuple[str, str]]
+    manager: LollmsLLMBindingManager,
+    name: str,
+    model: str | None,
+    pairs: Sequence[tuple[str, str]],
+    kept: Kept = NOTHING_KEPT,
 ) -> Opened:
-    """The binding `name`, with `model` in use if one is given.
+    """The binding `name`, with `model` in use if one is given, and with its key if one is kept.
 
     Raises:
         LollmsError, TypeError, ValueError: it can't be opened, or has no such model.
         click.UsageError: an option that is none.
     """
     cls = manager.binding_class(name)
-    construct, parameters, as_defaults = sort_options(cls, pairs)
+    construct, parameters, as_defaults = sort_options(cls, pairs, kept)
+    keywords = constructor_keywords(cls)[0]
     if as_defaults:
         construct |= parameters
-    if model is not None and "model_name" in constructor_keywords(cls)[0]:
+    if model is not None and "model_name" in keywords:
         construct["model_name"] = model
+    give_key(construct, cls, name, "service_key" in keywords, kept)
     binding = manager.open_binding(name, **construct)
     # A constructor that keeps its **kwargs to itself has set no defaults: then they go with the call.
     fields = {key: value for key, value in parameters.items() if key not in binding.defaults}
@@ -99,7 +114,9 @@ def _load(binding: LollmsLLMBinding, model: str) -> None:
 # Choosing ---------------------------------------------------------------------------------------------
 
 
-def _chosen(manager: LollmsLLMBindingManager, model: str | None, pairs: Sequence[tuple[str, str]]) -> Opened:
+def _chosen(
+    manager: LollmsLLMBindingManager, model: str | None, pairs: Sequence[tuple[str, str]], kept: Kept
+) -> Opened:
     """What can answer with nothing configured; never a folder's binding.
 
     The order is: a local server that answers, the embedded model, a remote service whose key is set.
@@ -110,7 +127,7 @@ def _chosen(manager: LollmsLLMBindingManager, model: str | None, pairs: Sequence
     """
     name = _name_of_choice(manager)
     given = model is not None or any(key in ("model_path", "model_name") for key, _ in pairs)
-    opened = open_named(manager, name, EMBEDDED[1] if name == EMBEDDED[0] and not given else model, pairs)
+    opened = open_named(manager, name, EMBEDDED[1] if name == EMBEDDED[0] and not given else model, pairs, kept)
     binding = opened.binding
     if binding.model_name is None:
         # Its server may have one loaded; else the newest is.
@@ -135,6 +152,7 @@ def _name_of_choice(manager: LollmsLLMBindingManager) -> str:
         remote = remote or (name if place == "remote" else None)
     if EMBEDDED[0] in usable:
         return EMBEDDED[0]
+    remote = remote or next(filter(has_key, sorted(usable)), None)
     if remote is not None:
         return remote
     others = ", ".join(manager.get_available_bindings())

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["Wanted", "binding_options", "bindings_dir_option", "json_option", "option_option"]
+__all__ = ["Wanted", "binding_options", "bindings_dir_option", "json_option", "option_option", "profile_option"]
 
 bindings_dir_option = click.option(
     "--bindings-dir", metavar="DIR", help="A folder of bindings, in place of the one beside the configuration."
@@ -22,6 +22,9 @@ option_option = click.option(
     metavar="KEY=VALUE",
     multiple=True,
     help="A parameter (temperature=0.2), an option of the binding, or a keyword of its constructor; may be repeated.",
+)
+profile_option = click.option(
+    "-p", "--profile", metavar="NAME", help="A profile of config.toml; without it and -b, the default one."
 )
 _binding_option = click.option(
     "-b", "--binding", metavar="NAME", help="The binding; without it, one that can answer is chosen."
@@ -40,12 +43,14 @@ class Wanted:
         model: the model's name; None for the one that the binding has in use, or its newest.
         options: ``key=value`` strings.
         bindings_dir: a folder of bindings; None for the one beside the configuration.
+        profile: a profile's name; None for the default one, if no binding is named.
     """
 
     binding: str | None
     model: str | None
     options: tuple[str, ...]
     bindings_dir: str | None
+    profile: str | None = None
 
 
 def binding_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,10 +58,15 @@ def binding_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def call(
-        binding: str | None, model: str | None, options: tuple[str, ...], bindings_dir: str | None, **others: Any
+        binding: str | None,
+        model: str | None,
+        options: tuple[str, ...],
+        bindings_dir: str | None,
+        profile: str | None,
+        **others: Any,
     ) -> Any:
-        return command(wanted=Wanted(binding, model, options, bindings_dir), **others)
+        return command(wanted=Wanted(binding, model, options, bindings_dir, profile), **others)
 
-    for option in (bindings_dir_option, option_option, _model_option, _binding_option):
+    for option in (bindings_dir_option, option_option, _model_option, _binding_option, profile_option):
         call = option(call)
     return call

@@ -14,6 +14,7 @@ __all__ = [
     "harmless",
     "leave",
     "log_said",
+    "never_show",
     "one_line",
     "print_json",
     "print_table",
@@ -33,8 +34,27 @@ def harmless(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    """`text` on one line, without control characters."""
-    return harmless(" ".join(str(text).split()))
+    """`text` on one line, without control characters, and without the keys that were taken from where they are kept."""
+    return harmless(" ".join(_without_keys(str(text)).split()))
+
+
+_keys: set[str] = set()
+
+
+def never_show(key: str) -> None:
+    """Have ``***`` in the place of `key` in every line, table and JSON document from now on.
+
+    A model's text is not looked through: it comes in pieces, and no model is told the key.
+    """
+    _keys.add(key)
+
+
+def _without_keys(text: str) -> str:
+    if not _keys:
+        return text
+    from lollms_core.redaction import Redaction
+
+    return Redaction(_keys).text(text)
 
 
 def say(text: object) -> None:
@@ -106,7 +126,7 @@ def print_json(value: Any) -> None:
     """One JSON document on stdout; ASCII, so that it survives any encoding of the pipe."""
     import json
 
-    standard_output().write(json.dumps(value, indent=2, default=str) + "\n")
+    standard_output().write(_without_keys(json.dumps(value, indent=2, default=str)) + "\n")
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
