@@ -15,6 +15,7 @@ __all__ = [
     "leave",
     "log_said",
     "one_line",
+    "piped_in",
     "print_json",
     "print_table",
     "quiet_log",
@@ -89,6 +90,22 @@ def leave(code: int, text: str = "") -> NoReturn:
     except BrokenPipeError:
         reader_left()
     sys.exit(code)
+
+
+def piped_in() -> str | None:
+    """All of what is piped in, None where stdin is a terminal or closed.
+
+    Raises:
+        click.UsageError: it is no text.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as exc:
+        import click
+
+        raise click.UsageError(f"standard input is not text in {exc.encoding}: {exc.reason} at {exc.start}") from None
 
 
 def standard_output() -> TextIO:
