@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
     from lollms_core.cli.options import Wanted
 
-__all__ = ["Opened", "new_manager", "open_for_use", "open_named"]
+__all__ = ["Opened", "new_manager", "open_for_use", "open_named", "open_without_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +65,24 @@ def open_for_use(wanted: Wanted) -> Iterator[Opened]:
         if name is not None and model is None:
             _take_a_model(name, opened.binding)
         yield opened
+
+
+@contextmanager
+def open_without_model(wanted: Wanted) -> Iterator[LollmsLLMBinding]:
+    """A binding to care for models with, none of them loaded: the one named, else one as for use, said on stderr.
+
+    Raises:
+        LollmsError, TypeError, ValueError: it can't be opened.
+        click.UsageError: an option that is none.
+    """
+    pairs = split_pairs(wanted.options)
+    manager = new_manager(wanted.bindings_dir)
+    name = wanted.binding
+    if name is None:
+        name = _name_of_choice(manager)
+        say(f"using {name}")
+    with open_named(manager, name, None, pairs).binding as binding:
+        yield binding
 
 
 def open_named(
