@@ -137,28 +137,29 @@ class Lines(_Shown):
 
 
 class _Bars(_Shown):
-    """A bar for each file."""
+    """A bar for each file, below a line for each step that has no bytes."""
 
     def __init__(self, bars: Any) -> None:
         super().__init__()
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
+        self._step = ""
 
     def __call__(self, progress: Progress) -> None:
         """Take the news."""
         found = self._meter(progress)
         status = one_line(progress.status)
-        key = status if found is None else found[0]
+        if found is None:
+            if status != self._step:
+                say(status)
+            self._step = status
+            return
+        key = found[0]
         if key not in self._tasks:
             # What is there at the beginning is not part of the rate.
-            self._tasks[key] = self._bars.add_task(status, total=progress.total, completed=progress.completed or 0)
-        self._bars.update(
-            self._tasks[key],
-            description=status,
-            total=progress.total,
-            completed=progress.completed,
-            visible=found is not None or status != "success",
-        )
+            self._tasks[key] = self._bars.add_task(status, total=progress.total, completed=progress.completed)
+        else:
+            self._bars.update(self._tasks[key], description=status, total=progress.total, completed=progress.completed)
 
 
 @contextmanager
