@@ -143,6 +143,20 @@ def test_the_one_asked_for_must_open(run: Lollms, name: str) -> None:
     assert run("models", "-b", name).exit_code == 1
 
 
+@pytest.mark.parametrize("error", ["BackendUnavailable", "BackendTimeout"])
+def test_one_that_cannot_be_reached_is_no_failure(run: Lollms, bindings: Path, error: str) -> None:
+    """Also where it was asked for: a line on stderr, and no models."""
+    source = bindings / "talker" / "__init__.py"
+    raising = (
+        f"\n    def listModels(self):\n        import lollms_core\n        raise lollms_core.{error}('nobody there')\n"
+    )
+    source.write_text(source.read_text() + raising)
+    result = run("models", "-b", "talker")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "lollms: talker: nobody there\n")
+    assert json.loads(run("models", "-b", "talker", "--json").stdout) == []
+    assert run("models").exit_code == 0
+
+
 def test_two_names_of_one_class_are_listed_once(run: Lollms, installed: Callable[..., Path]) -> None:
     points = f"[{GROUP}]\nacme = acme_talker:Talker\nolder = acme_talker:Talker\n"
     installed("acme", points, acme_talker=TALKER)

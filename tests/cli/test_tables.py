@@ -33,11 +33,11 @@ MODELS: list[dict[str, Any]] = [
 ROWS = [["" if cell is None else str(cell) for cell in _row(model)] for model in MODELS]
 
 
-@pytest.mark.parametrize("width", range(1, 200))
-def test_no_line_is_longer_than_the_terminal(width: int) -> None:
-    lines = fitted(COLUMNS, ROWS, width)
-    assert len(lines) == 4
-    assert all(_cells(line) <= width for line in lines)
+def test_no_line_is_longer_than_the_terminal() -> None:
+    for width in range(1, 200):
+        lines = fitted(COLUMNS, ROWS, width)
+        assert len(lines) == 4
+        assert max(map(_cells, lines)) <= width
 
 
 def test_in_a_pipe_all_is_there() -> None:

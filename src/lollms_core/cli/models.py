@@ -41,22 +41,43 @@ TELLING = ("vision", "tools", "reasoning", "json_schema", "logprobs", "embed")
 @json_option
 @bindings_dir_option
 def models(binding: str | None, options: tuple[str, ...], as_json: bool, bindings_dir: str | None) -> None:
-    """List the models of one binding, or of all."""
+    r"""List the models of one binding, or of all.
+
+    One that cannot be reached is told on standard error, and is no failure.
+
+    \b
+    lollms models
+    lollms models -b ollama --json
+    """
     if options and binding is None:
         raise click.UsageError("-o says something about one binding: name it with -b")
     from lollms_core.cli.opening import new_manager
 
     manager = new_manager(bindings_dir)
     if binding is not None:
-        listed = _models_of(manager, binding, options)
+        listed = _models_if_reached(manager, binding, options)
     else:
         listed = [entry for name in _names(manager) for entry in _models_if_any(manager, name)]
     if as_json:
-        print_json(listed)
+        print_json(listed or [])
     elif listed:
         print_table(COLUMNS, map(_row, listed))
-    else:
+    elif listed is not None:
         say("no models found")
+
+
+def _models_if_reached(
+    manager: LollmsLLMBindingManager, name: str, options: tuple[str, ...]
+) -> list[dict[str, Any]] | None:
+    """The models of the one binding that was asked for; None, after a line, if its backend cannot be reached."""
+    from lollms_core.cli.app import describe
+    from lollms_core.errors import BackendTimeout, BackendUnavailable
+
+    try:
+        return _models_of(manager, name, options)
+    except (BackendTimeout, BackendUnavailable) as exc:
+        say(f"{name}: {describe(exc)}")
+        return None
 
 
 def _names(manager: LollmsLLMBindingManager) -> Iterator[str]:
