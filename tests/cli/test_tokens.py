@@ -66,6 +66,7 @@ def test_a_binding_without_tokens_is_one_line(tokens: Lollms) -> None:
     assert "tokenize" in result.stderr
 
 
+@posix
 def test_no_text_is_one_line(program: Program, tokens: Lollms, bindings: Path) -> None:
     """At a terminal nobody waits for what the user does not know is wanted."""
     terminal, end = os.openpty()

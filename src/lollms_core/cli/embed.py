@@ -25,12 +25,12 @@ __all__ = ["embed"]
     "--output", metavar="FILE.npy", type=click.Path(path_type=Path), help="Write numpy's format, float32, to a file."
 )
 def embed(wanted: Wanted, texts: tuple[str, ...], lines: bool, dimensions: int | None, output: Path | None) -> None:
-    r"""Turn each TEXT into a vector, or what comes through standard input, and print JSON.
+    """Turn each TEXT into a vector, or what comes through standard input, and print JSON.
 
     \b
     lollms embed "a text" "another" -b ollama -m nomic-embed-text
     cat notes.txt | lollms embed --lines --output notes.npy
-    """
+    """  # noqa: D301 - click wants the character
     if output is not None and output.suffix != ".npy":
         raise click.UsageError(f"--output writes numpy's format: name the file *.npy, not {output.name}")
     wanted_texts = _texts(texts, lines)

@@ -26,10 +26,10 @@ def functions_to_call(names: Sequence[str]) -> Iterator[list[Tool]]:
     Raises:
         click.UsageError: one of them is none, or cannot be had; the message says which and why.
     """
-    folder = os.getcwd()  # noqa: PTH109 - as an entry of sys.path
     if not names:
         yield []
         return
+    folder = os.getcwd()  # noqa: PTH109 - as an entry of sys.path
     # First while they are imported, as for a program of the user's; last for what they import later, so that a file of
     # this folder does not stand in for a package that a binding imports.
     sys.path.insert(0, folder)

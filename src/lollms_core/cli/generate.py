@@ -50,14 +50,14 @@ def generate(
     no_stream: bool,
     with_usage: bool,
 ) -> None:
-    r"""Answer PROMPT, and what comes through standard input after it.
+    """Answer PROMPT, and what comes through standard input after it.
 
     \b
     lollms generate "Why is the sky blue?" -b ollama -m llama3.2
     cat notes.txt | lollms generate "Summarise" > summary.txt
     lollms generate "Name a colour." --schema '{"type": "object"}' | jq .
     lollms generate "How is the weather in Oslo?" --tool weather:today
-    """
+    """  # noqa: D301 - click wants the character
     text = _joined(prompt, piped_in() or "")
     given: dict[str, Any] = {"system_prompt": system or None, "images": list(images) or None, "think": think}
     if schema is not None:

@@ -19,11 +19,11 @@ _FIRST = ("binding_name", "model_name", "loaded", "ctx_size", "supports", "param
 @binding_options
 @json_option
 def info(wanted: Wanted, as_json: bool) -> None:
-    r"""Tell what is known of a model, and what it can do.
+    """Tell what is known of a model, and what it can do.
 
     \b
     lollms info -b llamacpp -m smollm2
-    """
+    """  # noqa: D301 - click wants the character
     from lollms_core.cli.opening import open_for_use
     from lollms_core.cli.terminal import print_json, standard_output, width_of_terminal
 

@@ -41,14 +41,14 @@ TELLING = ("vision", "tools", "reasoning", "json_schema", "logprobs", "embed")
 @json_option
 @bindings_dir_option
 def models(binding: str | None, options: tuple[str, ...], as_json: bool, bindings_dir: str | None) -> None:
-    r"""List the models of one binding, or of all.
+    """List the models of one binding, or of all.
 
     One that cannot be reached is told on standard error, and is no failure.
 
     \b
     lollms models
     lollms models -b ollama --json
-    """
+    """  # noqa: D301 - click wants the character
     if options and binding is None:
         raise click.UsageError("-o says something about one binding: name it with -b")
     from lollms_core.cli.opening import new_manager

@@ -15,12 +15,12 @@ __all__ = ["pull"]
 @click.argument("name")
 @binding_options
 def pull(wanted: Wanted, name: str) -> None:
-    r"""Fetch the model NAME; after Ctrl-C, the next try goes on from what has come.
+    """Fetch the model NAME; after Ctrl-C, the next try goes on from what has come.
 
     \b
     lollms pull llama3.2 -b ollama
     lollms pull hf:OWNER/REPO:Q4_K_M -b llamacpp
-    """
+    """  # noqa: D301 - click wants the character
     if wanted.model is not None:
         raise click.UsageError("the model to fetch is the argument: leave out -m")
     from lollms_core.cli.fetching import shown

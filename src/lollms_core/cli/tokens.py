@@ -22,12 +22,12 @@ __all__ = ["tokens"]
 @click.option("--pieces", is_flag=True, help="Print the text in its tokens: coloured on a terminal, else one a line.")
 @json_option
 def tokens(wanted: Wanted, text: str | None, ids: bool, pieces: bool, as_json: bool) -> None:
-    r"""Count the tokens of TEXT, or of what comes through standard input, to the last line end.
+    """Count the tokens of TEXT, or of what comes through standard input, to the last line end.
 
     \b
     lollms tokens "Hello, world" -b llamacpp -m smollm2
     lollms tokens --pieces < notes.txt
-    """
+    """  # noqa: D301 - click wants the character
     text = piped_in() if text is None else text
     if text is None:
         raise click.UsageError("there is no text: give one as an argument or through standard input")
