@@ -178,7 +178,7 @@ def test_the_rate_is_that_of_the_last_seconds(clock: Clock) -> None:
     for _ in range(10):
         clock.now += 1
         meter.take(meter.completed + 1 * MB, 100 * MB)
-    assert (meter.rate, meter.left) == (MB, 50)
+    assert (meter.rate, meter.left, meter.amount) == (MB, 50, "50.0 MB of 100.0 MB (50%)")
     assert str(meter) == "50.0 MB of 100.0 MB (50%), 1.0 MB/s, 50 s left"
     for _ in range(20):
         clock.now += 1

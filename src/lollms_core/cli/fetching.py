@@ -71,10 +71,15 @@ class Meter:
         rate = self.rate
         return None if rate is None or self.total is None else max(self.total - self.completed, 0) / rate
 
+    @property
+    def amount(self) -> str:
+        """What is there, of what."""
+        if not self.total:
+            return bytes_of(self.completed)
+        return f"{bytes_of(self.completed)} of {bytes_of(self.total)} ({self.completed * 100 // self.total}%)"
+
     def __str__(self) -> str:
-        parts = [bytes_of(self.completed)]
-        if self.total:
-            parts = [f"{bytes_of(self.completed)} of {bytes_of(self.total)} ({self.completed * 100 // self.total}%)"]
+        parts = [self.amount]
         if self.rate is not None:
             parts.append(f"{bytes_of(self.rate)}/s")
         if self.left:
@@ -107,7 +112,7 @@ class _Shown:
             self._digests.add(key)
         meter = self._meters.setdefault(key, Meter(self._clock))
         meter.take(progress.completed, progress.total)
-        self.latest = str(meter)
+        self.latest = meter.amount
         return key, meter
 
 
