@@ -50,7 +50,7 @@ def check(
     as_json: bool,
     bindings_dir: str | None,
 ) -> None:
-    r"""Check whether a binding keeps the contract, and print a report card.
+    """Check whether a binding keeps the contract, and print a report card.
 
     A backend over HTTP whose dialect is known needs no server: one on the loopback interface speaks it, and plays every
     fault. With -o host_address=... the other checks ask the server there.
@@ -59,7 +59,7 @@ def check(
     lollms check ollama
     lollms check ollama -o host_address=http://127.0.0.1:11434 -m llama3.2
     lollms check llamacpp -m smollm2 --only stop --only tools
-    """
+    """  # noqa: D301 - click wants the character
     if not __debug__:
         raise click.ClickException("the checks are assertions, which Python leaves out under -O: run it without")
     from lollms_core.cli.opening import new_manager

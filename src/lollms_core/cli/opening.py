@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
     from lollms_core.cli.options import Wanted
 
-__all__ = ["Opened", "new_manager", "open_for_use", "open_named"]
+__all__ = ["Opened", "new_manager", "open_for_use", "open_named", "open_without_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +74,26 @@ def open_for_use(wanted: Wanted) -> Iterator[Opened]:
         if choice.system.value is not None:
             opened.fields["system_prompt"] = choice.system.value
         yield opened
+
+
+@contextmanager
+def open_without_model(wanted: Wanted) -> Iterator[LollmsLLMBinding]:
+    """A binding to care for models with, none of them loaded: the one named, else one as for use, said on stderr.
+
+    Raises:
+        LollmsError, TypeError, ValueError: it can't be opened.
+        click.UsageError: an option that is none.
+    """
+    choice = choose(wanted)
+    manager = new_manager(wanted.bindings_dir)
+    for note in choice.notes:
+        say(note)
+    name = choice.binding.value
+    if name is None:
+        name = _name_of_choice(manager)
+        say(f"using {name}")
+    with open_named(manager, name, None, choice.pairs, choice.kept).binding as binding:
+        yield binding
 
 
 def open_named(
