@@ -17,6 +17,7 @@ __all__ = ["describe", "lollms"]
 
 COMMANDS = {
     "generate": "Answer a prompt: from the argument, from standard input, or both.",
+    "chat": "Talk with a model; on a terminal with history, commands and Markdown.",
     "models": "List the models of one binding, or of all.",
     "bindings": "List the bindings that are installed or in the bindings folder.",
     "new-binding": "Write a new binding, to install, to change and to publish.",

@@ -1,0 +1,21 @@
+"""Saving after each turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lollms_core.cli.chat.conversation import ConversationError
+from lollms_core.cli.terminal import say
+
+if TYPE_CHECKING:
+    from lollms_core.cli.chat.session import Session
+
+__all__ = ["autosave"]
+
+
+def autosave(session: Session) -> None:
+    """Save the conversation in its place; where that fails, say so: the chat goes on."""
+    try:
+        session.autosave()
+    except ConversationError as error:
+        say(error)
