@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lollms_core.cli.terminal import quiet_log
 from lollms_core.errors import close_names
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def _system(session: Session, text: str) -> Reply:
 
 def _model(session: Session, name: str) -> Reply:
     if name:
-        session.use_model(name)
+        with quiet_log():  # the reason of a failure is logged too, and once is enough
+            session.use_model(name)
     model = session.model
     return Reply((f"using {session.binding.binding_name}" + (f", model {model}" if model else ""),))
 
@@ -145,7 +147,7 @@ def _usage(session: Session, _: str) -> Reply:
         line += f", first token after {costs.last_timings.first_token:.2f} s"
     if costs.last_timings.total is not None:
         line += f", {costs.last_timings.total:.2f} s in all"
-    tokens = f"{costs.prompt_tokens} prompt tokens, {costs.completion_tokens} completion tokens"
+    tokens = f"{'at least ' * costs.unknown}{costs.prompt_tokens} prompt tokens, {costs.completion_tokens} completion tokens"
     return Reply((line, f"this chat, turns: {costs.turns}, {tokens}, {costs.seconds:.2f} s"))
 
 
@@ -172,7 +174,7 @@ COMMANDS = {
     "load": Command(_load, "FILE", "Go on with a saved conversation.", "file"),
     "retry": Command(_retry, "", "Ask again, for another answer or after an error."),
     "tools": Command(_tools, "MODULE:FUNCTION|off", "Let the model call functions; alone, show them."),
-    "usage": Command(_usage, "", "Tokens and seconds of the last turn and of this chat."),
+    "usage": Command(_usage, "", "Tokens and seconds, last turn and in all."),
     "help": Command(_help, "", "Show this."),
     "exit": Command(_exit, "", "Leave."),
 }

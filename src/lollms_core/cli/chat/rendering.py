@@ -154,11 +154,14 @@ class Answer:
             if left:
                 self._console.out("", highlight=False)
             return
-        for block in left:
-            self._print(block)
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        try:
+            for block in left:
+                self._print(block)
+        finally:
+            # Also when Ctrl-C comes again: it has hidden the cursor.
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
 
     def _print(self, block: Block) -> None:
         """Print a finished block, or what is left of it, for good."""

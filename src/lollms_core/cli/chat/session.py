@@ -62,6 +62,7 @@ class Costs:
     turns: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    unknown: bool = False  # whether the backend has told nothing of some turn
     seconds: float = 0.0
     last_usage: Usage = field(default_factory=Usage)
     last_timings: Timings = field(default_factory=Timings)
@@ -70,6 +71,7 @@ class Costs:
         """Count one turn."""
         self.turns += 1
         self.last_usage, self.last_timings = completion.usage, completion.timings
+        self.unknown |= None in (completion.usage.prompt_tokens, completion.usage.completion_tokens)
         self.prompt_tokens += completion.usage.prompt_tokens or 0
         self.completion_tokens += completion.usage.completion_tokens or 0
         self.seconds += completion.timings.total or 0.0

@@ -28,11 +28,7 @@ def chat_on_terminal(session: Session) -> None:
     prompt = new_prompt(session)
     console = new_console()
     model = session.model
-    say(
-        f"chatting with {session.binding.binding_name}"
-        + (f", model {model}" if model else "")
-        + "; /help lists the commands, Ctrl-D leaves"
-    )
+    say(f"using {session.binding.binding_name}" + (f", model {model}" if model else "") + "; /help tells more")
     while True:
         try:
             text = prompt.prompt()
@@ -73,6 +69,7 @@ def _take(session: Session, text: str, console: Console) -> bool:
 def _turn(session: Session, console: Console, ask: Callable[[Show], Turn]) -> None:
     with _no_echo(), Answer(console) as answer:
         turn = ask(answer.show)
+    console.out("", highlight=False)
     if turn.error is not None:
         from lollms_core.cli.app import describe
 
