@@ -19,6 +19,8 @@ UP: Final = "\x1b[A"
 CTRL_C: Final = "\x03"
 CTRL_D: Final = "\x04"
 
+_PROMPTS: Final = b"\x1b[?2004h"  # bracketed paste is switched on for each line that is read
+
 
 class _Screen(pyte.HistoryScreen):  # type: ignore[misc]  # pyte has no types
     """A screen whose answers, as to where the cursor is, reach the program."""
@@ -49,6 +51,7 @@ class UserTerminal:
         self._seconds = seconds
         self._screen = _Screen(*size, history=5000)
         self._stream = pyte.ByteStream(self._screen)
+        self._echoed = True
         self.raw = b""
         """All that the program has written."""
         # A program started by one that ignores Ctrl-C ignores it too.
@@ -74,6 +77,23 @@ class UserTerminal:
         """Press the keys of `text`."""
         self._child.send(text)
 
+    def enter(self, line: str) -> str:
+        """Type a line, end it, and wait for the next prompt of prompt_toolkit; all that stands on the screen."""
+        before = self.raw.count(_PROMPTS)
+        self.type(line + ENTER)
+        return self.prompted(before)
+
+    def prompted(self, before: int = 0) -> str:
+        """Wait for one prompt more than `before`; all that stands on the screen."""
+        while self.raw.count(_PROMPTS) <= before:
+            self._read("there was no new prompt")
+        return self.see_last(">")
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts there have been."""
+        return self.raw.count(_PROMPTS)
+
     def resize(self, columns: int, rows: int) -> None:
         """Drag the window to another size; the program is told."""
         self._screen.resize(rows, columns)
@@ -87,7 +107,7 @@ class UserTerminal:
 
     def see_last(self, line: str) -> str:
         """Wait until `line` is the last line with anything in it; all that stands there."""
-        while not self.text.endswith("\n" + line):
+        while self.text.rpartition("\n")[2] != line:
             self._read(f"{line!r} did not become the last line")
         return self.text
 
@@ -103,6 +123,7 @@ class UserTerminal:
                 self._take(self._child.read_nonblocking(65536, self._seconds))
             except pexpect.EOF:
                 break
+        self._echoed = self._child.getecho()
         self._child.close()
         status = self._child.exitstatus
         assert isinstance(status, int), f"it ended by the signal {self._child.signalstatus}:\n{self.text}"
@@ -117,8 +138,8 @@ class UserTerminal:
 
     @property
     def echoes(self) -> bool:
-        """Whether the terminal shows what is typed by itself."""
-        return bool(self._child.getecho())
+        """Whether the terminal shows what is typed by itself; after :meth:`left`, whether it did at the end."""
+        return bool(self._child.getecho() if self._child.isalive() else self._echoed)
 
     def _read(self, problem: str) -> None:
         try:

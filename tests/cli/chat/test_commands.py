@@ -105,9 +105,7 @@ def test_save_and_load(session: Session, tmp_path: Path) -> None:
         told(session, "/load")
 
 
-def test_files_may_begin_with_the_users_home(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_may_begin_with_the_users_home(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     told(session, "/save ~/c.json")
     assert (tmp_path / "c.json").is_file()

@@ -91,8 +91,8 @@ class Blocks:
         if closing.startswith(mark) and not closing.strip(mark[0]) and len(line) - len(line.lstrip()) <= 3:
             self._finish()
         else:
-            indent = len(fence[1])
-            self._lines.append(line[indent:] if not line[:indent].strip() else line)
+            indent = min(len(fence[1]), len(line) - len(line.lstrip(" ")))
+            self._lines.append(line[indent:])
 
     def _at_blank(self) -> None:
         if self._kind == "item" and self._lines:

@@ -89,7 +89,7 @@ def _model(session: Session, name: str) -> Reply:
         with quiet_log():  # the reason of a failure is logged too, and once is enough
             session.use_model(name)
     model = session.model
-    return Reply((f"using {session.binding.binding_name}" + (f", model {model}" if model else ""),))
+    return Reply((f"using {session.name}" + (f", model {model}" if model else ""),))
 
 
 def _image(session: Session, name: str) -> Reply:
@@ -147,7 +147,9 @@ def _usage(session: Session, _: str) -> Reply:
         line += f", first token after {costs.last_timings.first_token:.2f} s"
     if costs.last_timings.total is not None:
         line += f", {costs.last_timings.total:.2f} s in all"
-    tokens = f"{'at least ' * costs.unknown}{costs.prompt_tokens} prompt tokens, {costs.completion_tokens} completion tokens"
+    tokens = (
+        f"{'at least ' * costs.unknown}{costs.prompt_tokens} prompt tokens, {costs.completion_tokens} completion tokens"
+    )
     return Reply((line, f"this chat, turns: {costs.turns}, {tokens}, {costs.seconds:.2f} s"))
 
 

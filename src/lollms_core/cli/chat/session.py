@@ -205,6 +205,11 @@ class Session:
     # What commands change -------------------------------------------------------------------------------
 
     @property
+    def name(self) -> str:
+        """The binding's name, as it was opened by if that is known."""
+        return self.conversation.binding or self.binding.binding_name
+
+    @property
     def model(self) -> str | None:
         """The model in use, as the binding or its server knows it."""
         return self.binding.model_name or self.binding.get_model_info().get("model_name")
@@ -217,7 +222,7 @@ class Session:
         """
         if self.binding.load_model(name) is False:
             reason = self.binding.last_error
-            raise ModelNotFound(reason or f"{self.binding.binding_name} could not load the model {name!r}")
+            raise ModelNotFound(reason or f"{self.name} could not load the model {name!r}")
         self.conversation.model = name
 
     def use_tools(self, tools: Sequence[Tool]) -> None:
@@ -279,6 +284,6 @@ class Session:
         self._unanswered = []
 
     def _named(self) -> Conversation:
-        self.conversation.binding = self.conversation.binding or self.binding.binding_name
+        self.conversation.binding = self.name
         self.conversation.model = self.model or self.conversation.model
         return self.conversation

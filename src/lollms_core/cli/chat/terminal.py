@@ -28,7 +28,7 @@ def chat_on_terminal(session: Session) -> None:
     prompt = new_prompt(session)
     console = new_console()
     model = session.model
-    say(f"using {session.binding.binding_name}" + (f", model {model}" if model else "") + "; /help tells more")
+    say(f"using {session.name}" + (f", model {model}" if model else "") + "; /help tells more")
     while True:
         try:
             text = prompt.prompt()
