@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -22,7 +21,7 @@ CTRL_D: Final = "\x04"
 _PROMPTS: Final = b"\x1b[?2004h"  # bracketed paste is switched on for each line that is read
 
 
-class _Screen(pyte.HistoryScreen):  # type: ignore[misc]  # pyte has no types
+class _Screen(pyte.HistoryScreen):
     """A screen whose answers, as to where the cursor is, reach the program."""
 
     answer: Any = None
@@ -136,7 +135,6 @@ class UserTerminal:
         gone = ["".join(line[column].data for column in range(columns)) for line in self._screen.history.top]
         return "\n".join(line.rstrip() for line in [*gone, *self._screen.display]).rstrip("\n")
 
-    @property
     def echoes(self) -> bool:
         """Whether the terminal shows what is typed by itself; after :meth:`left`, whether it did at the end."""
         return bool(self._child.getecho() if self._child.isalive() else self._echoed)

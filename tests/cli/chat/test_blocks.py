@@ -110,7 +110,6 @@ def test_a_fence_ends_with_its_own_mark_alone() -> None:
 
 def test_the_open_block_is_there_as_it_comes() -> None:
     taker = Blocks()
-    assert taker.open is None
     taker.feed("a\nb")
     assert taker.open == Block("text", "a\nb", False)
     assert taker.feed("\n\n```py\n") == [Block("text", "a\nb", False)]
@@ -118,8 +117,7 @@ def test_the_open_block_is_there_as_it_comes() -> None:
     taker.feed("x = ")
     assert taker.open == Block("fence", "x = ", True, "py")
     assert taker.feed("1\n```\n") == [Block("fence", "x = 1", True, "py")]
-    assert taker.open is None
-    assert taker.end() == []
+    assert [taker.open, *taker.end()] == [None]
 
 
 def test_blank_lines_alone_are_nothing() -> None:

@@ -58,7 +58,10 @@ def test_an_image_can_be_a_path_or_a_url(tmp_path: Path) -> None:
         (b'{"lollms_conversation": 1, "options": {"a": 1}}', "KEY=VALUE"),
         (b'{"lollms_conversation": 1, "system": 5}', "'system' must be a string"),
         (
-            b'{"lollms_conversation": 1, "messages": [{"role": "user", "content": [{"type": "image", "image": "/no"}]}]}',
+            (
+                b'{"lollms_conversation": 1, "messages": [{"role": "user", "content": '
+                b'[{"type": "image", "image": "/no"}]}]}'
+            ),
             "cannot be used: cannot read the image file /no",
         ),
     ],
@@ -92,7 +95,8 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_opaque_data_that_is_no_json_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!", "provider": {"a": object()}}]
+    answer: dict[str, Any] = {"role": "assistant", "content": "!", "provider": {"a": object()}}
+    messages = [{"role": "user", "content": "?"}, answer]
     Conversation(messages).write(tmp_path / "c.json")
     assert Conversation.read(tmp_path / "c.json").messages[1] == {"role": "assistant", "content": "!"}
     assert "is not saved" in caplog.text

@@ -226,7 +226,7 @@ def test_what_is_typed_during_an_answer_waits_for_the_prompt(chat: Chat, tmp_pat
     terminal.prompted()
     terminal.type(f"{tmp_path}/go{ENTER}")
     terminal.see("of a paragraph")
-    assert not terminal.echoes
+    assert not terminal.echoes()
     terminal.type("typed ahead")
     (tmp_path / "go").touch()
     screen = terminal.see("> typed ahead")
@@ -235,7 +235,7 @@ def test_what_is_typed_during_an_answer_waits_for_the_prompt(chat: Chat, tmp_pat
     terminal.see_last(">")
     terminal.type(CTRL_D)
     assert terminal.left() == 0
-    assert terminal.echoes  # as it was left
+    assert terminal.echoes()  # as it was left
     assert terminal.raw.rindex(b"\x1b[?25h") > terminal.raw.rindex(b"\x1b[?25l")  # the cursor is there
 
 

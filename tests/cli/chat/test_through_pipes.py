@@ -6,30 +6,31 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from click.testing import Result
 
 from lollms_core.cli.chat.conversation import Conversation
 
-from ..conftest import Lollms, Program
-from ..test_terminal import MODULES_AFTER, SECONDS, read_until
+Lollms = Callable[..., Result]
+Program = Callable[..., "subprocess.Popen[bytes]"]
+
+SECONDS = 60
 
 
 @pytest.fixture
-def pipe(lollms: Lollms, friends: Path) -> Callable[..., Any]:
+def pipe(lollms: Lollms, friends: Path) -> Lollms:
     """Runs the command with a model, in this process; arguments, and what is piped in."""
 
-    def run(model: str, *arguments: str, piped: str = "") -> Any:
+    def run(model: str, *arguments: str, piped: str = "") -> Result:
         return lollms("chat", "--bindings-dir", str(friends), "-b", "friend", "-m", model, *arguments, piped=piped)
 
     return run
 
 
-def test_each_line_is_a_turn(pipe: Callable[..., Any], at_home: Path) -> None:
+def test_each_line_is_a_turn(pipe: Lollms, at_home: Path) -> None:
     """Blank ones are none, and one that begins with a slash is a message like any other; it is saved."""
     result = pipe("echo", piped="one\n\n \n/exit\r\nthree")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "one\n/exit\nthree\n", "")
@@ -37,31 +38,31 @@ def test_each_line_is_a_turn(pipe: Callable[..., Any], at_home: Path) -> None:
     assert len(Conversation.read(file).messages) == 6
 
 
-def test_turns_are_one_conversation(pipe: Callable[..., Any]) -> None:
+def test_turns_are_one_conversation(pipe: Lollms) -> None:
     result = pipe("count", "-s", "S ", "-o", "temperature=0.5", piped="a\nb\n")
     assert result.stdout == "S 1 messages, 0.5\nS 3 messages, 0.5\n"
     assert pipe("count", "-c", piped="c\n").stdout == "S 5 messages, 0.5\n"
 
 
-def test_nothing_in_is_nothing_out(pipe: Callable[..., Any], at_home: Path) -> None:
+def test_nothing_in_is_nothing_out(pipe: Lollms, at_home: Path) -> None:
     result = pipe("echo")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
     assert not at_home.exists()
 
 
-def test_an_error_is_a_line_and_the_next_turn_comes(pipe: Callable[..., Any]) -> None:
+def test_an_error_is_a_line_and_the_next_turn_comes(pipe: Lollms) -> None:
     """The status tells in the end."""
     result = pipe("fail", piped="hi\nwork\n")
     assert (result.exit_code, result.stdout) == (1, "so far\nso far\n")
     assert result.stderr == "lollms: the backend broke in two lines\n"
 
 
-def test_thinking_is_no_part_of_the_output(pipe: Callable[..., Any]) -> None:
+def test_thinking_is_no_part_of_the_output(pipe: Lollms) -> None:
     result = pipe("think", piped="?\n")
     assert (result.stdout, result.stderr) == ("**yes**\n", "")
 
 
-def test_tools(pipe: Callable[..., Any], installed: Callable[..., Path]) -> None:
+def test_tools(pipe: Lollms, installed: Callable[..., Path]) -> None:
     code = 'def weather(city: str) -> str:\n    """The weather."""\n    return "rain in " + city\n'
     installed("acme", "", acme_weather_piped=code)
     result = pipe("tool", "--tool", "acme_weather_piped:weather", piped="?\n")
@@ -81,13 +82,13 @@ def test_tools(pipe: Callable[..., Any], installed: Callable[..., Path]) -> None
         (["hello"], "hello"),
     ],
 )
-def test_misuse_is_one_line(pipe: Callable[..., Any], arguments: list[str], said: str) -> None:
+def test_misuse_is_one_line(pipe: Lollms, arguments: list[str], said: str) -> None:
     result = pipe("echo", *arguments, piped="hi\n")
     assert (result.exit_code, result.stdout) == (1, "")
     assert said in result.stderr
 
 
-def test_a_full_disk_is_a_line(pipe: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_line(pipe: Lollms, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers come all the same."""
 
     def full(*_: object) -> None:
@@ -99,7 +100,7 @@ def test_a_full_disk_is_a_line(pipe: Callable[..., Any], monkeypatch: pytest.Mon
     assert result.stderr.count("No space left on device") == 2
 
 
-def test_neither_keys_nor_addresses_are_saved(pipe: Callable[..., Any], at_home: Path) -> None:
+def test_neither_keys_nor_addresses_are_saved(pipe: Lollms, at_home: Path) -> None:
     """What somebody else's file says of a server would get the user's key."""
     options = ("temperature=0.5", "host_address=http://127.0.0.1:1", "service_key=hunter2", 'backend_options={"a": 1}')
     friend = [part for option in options for part in ("-o", option)]
@@ -114,12 +115,11 @@ def test_another_binding_takes_nothing_of_the_saved_one_but_what_was_said(
 ) -> None:
     monkeypatch.setenv("LOLLMS_PLUGINS", "friend,other")
     (friends / "friend").rename(friends / "other")
-    Conversation(
-        [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "S", "friend", "x", ("k=v",)
-    ).write(tmp_path / "c.json")
-    result = lollms(
-        "chat", "--bindings-dir", str(friends), "-b", "other", "-m", "count", "--resume", f"{tmp_path}/c.json", piped="c\n"
-    )  # fmt: skip
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    file = tmp_path / "c.json"
+    Conversation(messages, "S", "friend", "x", ("k=v",)).write(file)
+    named = ("--bindings-dir", str(friends), "-b", "other", "-m", "count")
+    result = lollms("chat", *named, "--resume", str(file), piped="c\n")
     assert (result.stdout, result.stderr) == ("S3 messages, None\n", "")
 
 
@@ -130,7 +130,7 @@ def test_an_interrupt_keeps_the_text(program: Program, friends: Path, at_home: P
     assert process.stdout is not None
     process.stdin.write(b"go\n")
     process.stdin.flush()
-    got = read_until(process.stdout.fileno(), b"first")
+    got = process.stdout.read(len(b"first"))
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=SECONDS)
     assert (process.returncode, got + rest, errors) == (130, b"first\n", b"")
@@ -147,15 +147,17 @@ def test_input_that_is_no_text_is_one_line(program: Program, friends: Path) -> N
     assert errors.count(b"\n") == 1
 
 
-def test_a_pipe_needs_no_extra(friends: Path) -> None:
+def test_a_pipe_needs_no_extra(
+    program: Program, friends: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither prompt_toolkit nor rich is imported."""
-    arguments = ["chat", "--bindings-dir", str(friends), "-b", "friend", "-m", "echo"]
-    done = subprocess.run(
-        [sys.executable, "-c", MODULES_AFTER, *arguments],
-        input="hi\n", capture_output=True, text=True, timeout=SECONDS, check=True,
-    )  # fmt: skip
-    assert done.stdout == "hi\n"
-    assert not set(done.stderr.split()) & {"prompt_toolkit", "rich", "pygments", "lollms_core.cli.chat.rendering"}
+    for name in ("rich", "prompt_toolkit", "pygments"):
+        (tmp_path / "site").mkdir(exist_ok=True)
+        (tmp_path / "site" / f"{name}.py").write_text("raise SystemExit('imported')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    process = program("chat", "--bindings-dir", str(friends), "-b", "friend", "-m", "echo", stdin=subprocess.PIPE)
+    assert process.communicate(b"hi\n", timeout=SECONDS) == (b"hi\n", b"")
+    assert process.returncode == 0
 
 
 def test_a_missing_extra_is_one_line(lollms: Lollms, friends: Path, monkeypatch: pytest.MonkeyPatch) -> None:
