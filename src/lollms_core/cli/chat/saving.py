@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lollms_core.cli.chat.conversation import ConversationError
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["autosave"]
 
 
-def autosave(session: Session) -> None:
-    """Save the conversation in its place; where that fails, say so: the chat goes on."""
+def autosave(session: Session, tell: Callable[[object], None] = say) -> None:
+    """Save the conversation in its place; where that fails, `tell` it: the chat goes on."""
     try:
         session.autosave()
     except ConversationError as error:
-        say(error)
+        tell(error)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from lollms_core.cli.chat import commands
 from lollms_core.cli.chat.prompting import new_prompt
 from lollms_core.cli.chat.rendering import Answer, new_console
 from lollms_core.cli.chat.saving import autosave
-from lollms_core.cli.terminal import harmless, say
+from lollms_core.cli.terminal import harmless, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,12 +30,12 @@ def chat_on_terminal(session: Session) -> None:
     prompt = new_prompt(session)
     console = new_console()
     model = session.model
-    say(f"using {session.name}" + (f", model {model}" if model else "") + "; /help tells more")
+    _tell(f"using {session.name}" + (f", model {model}" if model else "") + "; /help tells more")
     while True:
         try:
             text = prompt.prompt()
         except KeyboardInterrupt:
-            say("Ctrl-D or /exit leaves")
+            _tell("Ctrl-D or /exit leaves")
             continue
         except EOFError:
             return
@@ -41,15 +43,15 @@ def chat_on_terminal(session: Session) -> None:
             if text.strip() and not _take(session, text, console):
                 return
         except KeyboardInterrupt:
-            say("stopped")
+            _tell("stopped")
         except BrokenPipeError:
             raise
         except click.ClickException as error:
-            say(error.format_message())
+            _tell(error.format_message())
         except Exception as error:  # noqa: BLE001 - whatever a binding or a tool raises, the chat goes on
             from lollms_core.cli.app import describe
 
-            say(describe(error))
+            _tell(describe(error))
 
 
 def _take(session: Session, text: str, console: Console) -> bool:
@@ -60,7 +62,7 @@ def _take(session: Session, text: str, console: Console) -> bool:
         return True
     reply = commands.run(session, *command)
     for line in reply.lines:
-        print(harmless(line), file=sys.stderr, flush=True)  # noqa: T201
+        _print(line)
     if reply.ask_again:
         _turn(session, console, session.retry)
     return not reply.leave
@@ -73,12 +75,33 @@ def _turn(session: Session, console: Console, ask: Callable[[Show], Turn]) -> No
     if turn.error is not None:
         from lollms_core.cli.app import describe
 
-        say(describe(turn.error) + " (/retry asks again)")
+        _tell(describe(turn.error) + " (/retry asks again)")
     elif turn.interrupted:
-        say("stopped" if turn.kept else "stopped before there was an answer; /retry asks again")
+        _tell("stopped" if turn.kept else "stopped before there was an answer; /retry asks again")
     elif turn.note:
-        say(turn.note)
-    autosave(session)
+        _tell(turn.note)
+    autosave(session, _tell)
+
+
+def _tell(text: object) -> None:
+    """One message in the form of all our lines."""
+    _print(f"lollms: {one_line(text)}")
+
+
+def _print(line: str) -> None:
+    """A line on stderr, broken between words where that is a terminal."""
+    text = harmless(line)
+    if sys.stderr is not None and sys.stderr.isatty():
+        width = max(20, shutil.get_terminal_size().columns - 1)
+        parts = text.splitlines() or [""]
+        text = "\n".join(_wrapped(part, width) for part in parts)
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _wrapped(line: str, width: int) -> str:
+    if len(line) <= width:  # also what is aligned with blanks
+        return line
+    return textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 @contextlib.contextmanager
