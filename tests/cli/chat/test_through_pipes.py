@@ -110,6 +110,20 @@ def test_neither_keys_nor_addresses_are_saved(pipe: Lollms, at_home: Path) -> No
     assert "hunter2" not in file.read_text()
 
 
+def test_a_file_does_not_say_which_server_gets_the_key(
+    lollms: Lollms, friends: Path, tmp_path: Path, at_home: Path
+) -> None:
+    """It is told what was left out; the parameters count."""
+    Conversation([], "", "friend", "count", ("temperature=0.5", "host_address=http://127.0.0.1:1")).write(
+        tmp_path / "c.json"
+    )
+    result = lollms("chat", "--bindings-dir", str(friends), "--resume", str(tmp_path / "c.json"), piped="a\n")
+    assert result.stdout == "1 messages, 0.5\n"
+    assert result.stderr == "lollms: the saved option host_address is left out: give it with -o, if it is wanted\n"
+    (file,) = at_home.glob("*.json")
+    assert Conversation.read(file).options == ("temperature=0.5",)
+
+
 def test_another_binding_takes_nothing_of_the_saved_one_but_what_was_said(
     lollms: Lollms, friends: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lollms_core.cli.options import Wanted, binding_options
+from lollms_core.cli.terminal import say
 
 if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["chat"]
 
 
-@click.command()
+_EXAMPLES = """\b
+Examples:
+  lollms chat -b ollama -m llama3.2 -s "Be brief."
+  lollms chat -c
+  echo "Name a colour." | lollms chat
+"""
+
+
+@click.command(epilog=_EXAMPLES)
 @binding_options
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt.")
 @click.option(
@@ -59,7 +68,7 @@ def chat(
     wanted = _with_saved(wanted, conversation)
     with open_for_use(wanted) as (binding, fields):
         conversation.binding = wanted.binding
-        conversation.options = _worth_saving(binding, wanted.options)
+        conversation.options = _parameters(type(binding), wanted.options)
         if system is not None:
             conversation.system = system
         session = Session(binding, fields, conversation, place=file if go_on else None)
@@ -98,16 +107,26 @@ def _check_packages() -> None:
 
 
 def _with_saved(wanted: Wanted, conversation: Conversation) -> Wanted:
-    """What the flags leave open, from the conversation: its binding; if it is that one, its model and its options."""
-    if wanted.binding not in (None, conversation.binding):
+    """What the flags leave open, from the conversation: its binding; if it is that one, its model and its options.
+
+    Raises:
+        LollmsError: there is no such binding.
+    """
+    if conversation.binding is None or wanted.binding not in (None, conversation.binding):
         return wanted
+    saved = conversation.options
+    if saved:
+        from lollms_core.cli.opening import new_manager
+
+        saved = _parameters(new_manager(wanted.bindings_dir).binding_class(conversation.binding), saved)
+        for pair in set(conversation.options).difference(saved):
+            say(f"the saved option {_key(pair)} is left out: give it with -o, if it is wanted")
     given = {_key(pair) for pair in wanted.options}
-    saved = tuple(pair for pair in conversation.options if _key(pair) not in given)
     return replace(
         wanted,
         binding=conversation.binding,
         model=wanted.model or conversation.model,
-        options=(*saved, *wanted.options),
+        options=(*(pair for pair in saved if _key(pair) not in given), *wanted.options),
     )
 
 
@@ -115,15 +134,16 @@ def _key(pair: str) -> str:
     return pair.partition("=")[0].strip().replace("-", "_")
 
 
-def _worth_saving(binding: LollmsLLMBinding, pairs: Sequence[str]) -> tuple[str, ...]:
-    """The parameters among `pairs`.
+def _parameters(cls: type[LollmsLLMBinding], pairs: Sequence[str]) -> tuple[str, ...]:
+    """Those of `pairs` that a conversation's file may have: the parameters.
 
-    What a constructor takes, or goes to the backend unchecked, is left out: keys are no part of a conversation, and a
+    What a constructor takes, or goes to the backend unchecked, it may not: keys are no part of a conversation, and a
     file that somebody sends must not say which server gets the user's.
     """
+    from lollms_core.arguments import COMMON_NAMES
     from lollms_core.cli.values import own_options
     from lollms_core.redaction import is_secret_name
     from lollms_core.request import REQUEST_FIELDS
 
-    parameters = (REQUEST_FIELDS | own_options(type(binding)).keys()) - {"backend_options"}
-    return tuple(pair for pair in pairs if (key := _key(pair)) in parameters and not is_secret_name(key))
+    known = (REQUEST_FIELDS | own_options(cls).keys()) - COMMON_NAMES - {"backend_options"}
+    return tuple(pair for pair in pairs if (key := _key(pair)) in known and not is_secret_name(key))
