@@ -97,6 +97,17 @@ class Friend(EventBinding):
             with open(os.environ["MARK"], "a") as mark:
                 mark.write("closed ")
 
+    def _stubborn(self, request):
+        """One word, then nothing; to be closed takes it for ever."""
+        import sys, threading
+
+        try:
+            yield TextDelta("first")
+            threading.Event().wait()
+        finally:
+            print("closing", file=sys.stderr, flush=True)
+            threading.Event().wait()
+
     def _halves(self, request):
         """Half an answer, then the rest when the file is there that the message names."""
         import threading

@@ -57,6 +57,23 @@ def test_ctrl_c_stops_the_answer_and_the_chat_goes_on(chat: Chat, at_home: Path,
     ]  # fmt: skip
 
 
+def test_a_second_ctrl_c_ends_what_does_not_stop(chat: Chat) -> None:
+    """The question can be asked again, and the terminal is in order."""
+    terminal = chat("stubborn")
+    terminal.prompted()
+    terminal.type("Go on" + ENTER)
+    terminal.see("\nfirst")
+    terminal.type(CTRL_C)
+    terminal.see("closing")
+    terminal.type(CTRL_C)
+    assert "lollms: stopped" in terminal.prompted(1)
+    terminal.enter("/model echo")
+    assert terminal.enter("/retry").endswith("> /retry\nGo on\n\n>")
+    terminal.type(CTRL_D)
+    assert terminal.left() == 0
+    assert terminal.echoes()
+
+
 def test_ctrl_c_at_an_empty_prompt_says_how_to_leave(chat: Chat) -> None:
     """Where something is typed, it takes that away."""
     terminal = chat("echo")
