@@ -160,6 +160,8 @@ class Answer:
         finally:
             # Also when Ctrl-C comes again: it has hidden the cursor.
             if self._live is not None:
+                # A line of its own, which it takes away again: of none at all, versions of rich make different things.
+                self._live.update(_Lines([[]]), refresh=True)
                 self._live.stop()
                 self._live = None
 
