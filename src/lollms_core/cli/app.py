@@ -17,13 +17,14 @@ __all__ = ["describe", "lollms"]
 
 COMMANDS = {
     "generate": "Answer a prompt: from the argument, from standard input, or both.",
+    "chat": "Talk with a model; on a terminal with history, commands and Markdown.",
     "embed": "Turn texts into vectors.",
     "tokens": "Count the tokens of a text, or show them.",
     "models": "List the models of one binding, or of all.",
-    "profiles": "Give a name to a binding with its model and options.",
-    "keys": "Keep the keys of services, each under a name.",
     "info": "Tell what is known of a model, and what it can do.",
     "pull": "Fetch a model.",
+    "profiles": "Give a name to a binding with its model and options.",
+    "keys": "Keep the keys of services, each under a name.",
     "bindings": "List the bindings that are installed or in the bindings folder.",
     "new-binding": "Write a new binding, to install, to change and to publish.",
     "check": "Check whether a binding keeps the contract, and print a report card.",
