@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from lollms_core.cli.help import LollmsContext
 from lollms_core.cli.terminal import harmless, leave, log_said, reader_left, say
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ COMMANDS = {
     "generate": "Answer a prompt: from the argument, from standard input, or both.",
     "models": "List the models of one binding, or of all.",
     "bindings": "List the bindings that are installed or in the bindings folder.",
+    "doctor": "Look at what is installed, what of it works, and say what to do.",
     "new-binding": "Write a new binding, to install, to change and to publish.",
     "check": "Check whether a binding keeps the contract, and print a report card.",
 }
@@ -28,6 +30,8 @@ COMMANDS = {
 class _Lollms(click.Group):
     """A group that imports a command when it is run, and ends in one line whatever happens."""
 
+    context_class = LollmsContext
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *_others()]
 
@@ -36,6 +40,7 @@ class _Lollms(click.Group):
             name = cmd_name.replace("-", "_")
             command = getattr(importlib.import_module(f"lollms_core.cli.{name}"), name)
             assert isinstance(command, click.Command)
+            command.context_class = LollmsContext
             return command
         from lollms_core.cli.external import load
 
@@ -130,8 +135,14 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
+@click.option(
+    "--no-plugins",
+    is_flag=True,
+    is_eager=True,  # so that it counts for --help, too
+    help="Use nothing of other packages and no folder: no bindings, hooks, commands.",
+)
 @click.pass_context
-def lollms(ctx: click.Context) -> None:
+def lollms(ctx: click.Context, no_plugins: bool) -> None:  # noqa: ARG001 - whoever asks finds it in the context
     """One command for every LLM backend that is installed."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["Wanted", "binding_options", "bindings_dir_option", "json_option", "option_option"]
+__all__ = ["Wanted", "binding_options", "bindings_dir_option", "json_option", "no_plugins", "option_option"]
 
 bindings_dir_option = click.option(
     "--bindings-dir", metavar="DIR", help="A folder of bindings, in place of the one beside the configuration."
@@ -29,6 +29,12 @@ _binding_option = click.option(
 _model_option = click.option(
     "-m", "--model", metavar="NAME", help="The model; without it, the newest that the binding has."
 )
+
+
+def no_plugins() -> bool:
+    """Whether ``lollms --no-plugins`` was given, in which case nothing of any other package or folder is used."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.find_root().params.get("no_plugins"))
 
 
 @dataclass(frozen=True, slots=True)

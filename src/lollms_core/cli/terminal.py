@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TextIO
 
 __all__ = [
     "TextOut",
+    "colours",
     "harmless",
     "leave",
     "log_said",
@@ -35,6 +36,14 @@ def harmless(text: str) -> str:
 def one_line(text: object) -> str:
     """`text` on one line, without control characters."""
     return harmless(" ".join(str(text).split()))
+
+
+def colours(stream: TextIO | None = None) -> bool:
+    """Whether `stream`, by default stdout, may get colours: a terminal, and NO_COLOR is not set (no-color.org)."""
+    stream = sys.stdout if stream is None else stream
+    if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
 
 
 def say(text: object) -> None:
