@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lollms_core.cli.options import bindings_dir_option, json_option, option_option
+from lollms_core.cli.options import bindings_dir_option, complete_bindings, complete_models, json_option, option_option
 from lollms_core.cli.terminal import one_line, print_json, quiet_log, standard_output
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ _SIGNS = {"passed": "ok", "failed": "FAIL", "none": "-"}
 
 
 @click.command()
-@click.argument("name")
-@click.option("-m", "--model", metavar="MODEL", help="The model to check with.")
+@click.argument("name", shell_complete=complete_bindings)
+@click.option("-m", "--model", metavar="MODEL", shell_complete=complete_models, help="The model to check with.")
 @option_option
 @click.option("--only", metavar="CHECK", multiple=True, help="This check alone; may be repeated.")
 @click.option("--dialect", metavar="MODULE:CLASS", help="How the backend speaks, in place of what is declared.")

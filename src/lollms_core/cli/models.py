@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lollms_core.cli.options import bindings_dir_option, json_option, option_option
+from lollms_core.cli.options import bindings_dir_option, complete_bindings, json_option, option_option
 from lollms_core.cli.terminal import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -17,7 +17,13 @@ __all__ = ["models"]
 
 
 @click.command()
-@click.option("-b", "--binding", metavar="NAME", help="The binding; without it, all that are found.")
+@click.option(
+    "-b",
+    "--binding",
+    metavar="NAME",
+    shell_complete=complete_bindings,
+    help="The binding; without it, all that are found.",
+)
 @option_option
 @json_option
 @bindings_dir_option
@@ -32,6 +38,7 @@ def models(binding: str | None, options: tuple[str, ...], as_json: bool, binding
         listed = _models_of(manager, binding, options)
     else:
         listed = [entry for name in _names(manager) for entry in _models_if_any(manager, name)]
+    _keep_names(listed)
     if as_json:
         print_json(listed)
     elif listed:
@@ -41,6 +48,18 @@ def models(binding: str | None, options: tuple[str, ...], as_json: bool, binding
         )
     else:
         say("no models found")
+
+
+def _keep_names(listed: list[dict[str, Any]]) -> None:
+    """Keep the names of what can be used, for the shell to complete -m with."""
+    from lollms_core.cli.model_cache import remember
+
+    names: dict[str, list[str]] = {}
+    for entry in listed:
+        known = names.setdefault(entry["binding"], [])
+        if entry["model_name"] and not entry.get("error"):
+            known.append(str(entry["model_name"]))
+    remember(names)
 
 
 def _names(manager: LollmsLLMBindingManager) -> Iterator[str]:
