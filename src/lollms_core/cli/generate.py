@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import Wanted, binding_options, json_option
 
 if TYPE_CHECKING:
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["generate"]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        'lollms generate "Why is the sky blue?"',
+        'lollms generate "What is this?" -b ollama -m llama3.2-vision -i photo.jpg',
+        'cat notes.txt | lollms generate "Summarise" -o temperature=0.2 > summary.txt',
+        "lollms generate --json 'Say \"hi\"' -b llamacpp -m smollm2 | jq .usage",
+    )
+)
 @click.argument("prompt", required=False)
 @binding_options
 @click.option("-s", "--system", metavar="TEXT", default="", help="A system prompt.")

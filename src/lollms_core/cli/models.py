@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import bindings_dir_option, complete_bindings, json_option, option_option
 from lollms_core.cli.terminal import print_json, print_table, say
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["models"]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "lollms models",
+        "lollms models -b ollama -o host_address=http://127.0.0.1:11434",
+        "lollms models --json | jq -r '.[].model_name'",
+    )
+)
 @click.option(
     "-b",
     "--binding",
