@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -304,6 +305,26 @@ def test_missing_extras_are_told(doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 def test_a_check_that_fails_is_a_finding(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "python", lambda: 1 / 0)
     assert about(doctor(), "ZeroDivisionError")["state"] == "problem"
+
+
+@posix
+def test_an_interrupt_ends_what_was_started(
+    program: Program, bindings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 130, and no process of a plugin is left."""
+    monkeypatch.setenv("LOLLMS_PLUGINS", "broken")
+    pipe = tmp_path / "pid"
+    os.mkfifo(pipe)
+    broken(
+        bindings, f"import os, threading\nopen({str(pipe)!r}, 'w').write(str(os.getpid()))\nthreading.Event().wait()"
+    )
+    process = program("doctor", "--bindings-dir", str(bindings))
+    child = int(pipe.read_text())
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=SECONDS)
+    assert (process.returncode, errors) == (130, b"")
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
 
 
 # In a terminal ------------------------------------------------------------------------------------------
