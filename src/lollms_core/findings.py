@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 __all__ = ["Finding", "State", "Subject"]
 
@@ -24,6 +24,9 @@ class Finding:
         remedy: what to do about it, a command where there is one; every problem should have one.
         about: what it is about: the binding itself and what it needs on this machine, a server, models or a key.
         facts: the same for programs, as plain data (``version``, ``address``, ``count``, ...).
+
+    Raises:
+        ValueError: `state` or `about` is none of those.
     """
 
     state: State
@@ -31,3 +34,8 @@ class Finding:
     remedy: str | None = None
     about: Subject = "binding"
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, known in (("state", State), ("about", Subject)):
+            if getattr(self, name) not in get_args(known):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, not {getattr(self, name)!r}")

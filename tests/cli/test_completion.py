@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from lollms_core.cli.app import COMMANDS
 from lollms_core.cli.model_cache import cache_file, remember, remembered
+from lollms_core.cli.options import complete_profiles
 
 from .conftest import Lollms
 
@@ -91,6 +93,19 @@ def test_models_that_were_listed_before(complete: Complete) -> None:
     assert complete('lollms generate -b talker -m "qwen3:8') == ["qwen3:8b"]
     assert complete("lollms generate -b talker -m m") == ["my\\ model.gguf"]
     assert complete('lollms generate -b talker -m "my m') == ["my model.gguf"]
+
+
+def test_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their names, from the configuration file, for the option that takes one."""
+    file = tmp_path / "config.toml"
+    file.write_text('default = "local"\n[profiles.local]\nbinding = "talker"\n[profiles.loud]\n[profiles.other]\n')
+    monkeypatch.setenv("LOLLMS_CONFIG", str(file))
+    option = click.Option(["-p", "--profile"], shell_complete=complete_profiles)
+    command = click.Command("use", params=[option])
+    found = option.shell_complete(click.Context(command), "lo")
+    assert [item.value for item in found] == ["local", "loud"]
+    file.write_text("profiles = 3\n")
+    assert option.shell_complete(click.Context(command), "lo") == []
 
 
 @pytest.mark.parametrize("line", ["lollms 'open", "lollms generate -b \\", "lollms nothing ", "", "lollms -- "])

@@ -186,7 +186,16 @@ def test_of_one_package_the_rest_is_named_when_one_ends_the_process(doctor: Doct
     assert "importing broken ended the process with status 5" in about(document, "closed (distribution")["text"]
 
 
-@pytest.mark.parametrize("body", ["return [3]", "return None", "raise KeyError('x')", "raise SystemExit"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return [3]",
+        "from lollms_core import Finding; return [Finding('bad', 'x')]",
+        "return None",
+        "raise KeyError('x')",
+        "raise SystemExit",
+    ],
+)
 def test_one_that_answers_nonsense(doctor: Doctor, bindings: Path, body: str) -> None:
     talker(bindings, diagnosing(body))
     found = about(doctor(), "talker: asking it failed")
@@ -262,6 +271,22 @@ def test_no_plugins_runs_nothing_of_anybody(
     assert (refused.exit_code, "--no-plugins" in refused.stderr) == (1, True)
     assert lollms("--no-plugins", "generate", "-b", "talker", "hi", *place).exit_code == 1
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_required_hook_that_is_not_in_force(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOLLMS_REQUIRED_HOOKS", "acme-guard")
+    found = about(doctor(), "acme-guard")
+    assert (found["section"], found["state"]) == ("Packages", "problem")
+    assert "LOLLMS_REQUIRED_HOOKS" in found["remedy"]
+
+
+def test_without_a_python_to_start_the_rest_is_told(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "no_python"))
+    document = doctor()
+    assert about(document, "were not tried")["state"] == "warning"
+    assert about(document, "talker (folder")["state"] == "ok"
 
 
 # Configuration, Python ----------------------------------------------------------------------------------

@@ -71,7 +71,8 @@ def _sections(bindings_dir: str | None, seconds: float) -> Iterator[Section]:
     installed = scan(packages.groups(manager.entry_point_group))
     found = packages.packages_of(installed)
     lists = Lists.read(() if no_plugins() else None)
-    yield Section("Packages", _guarded(lambda: packages.packages(found, installed.problems, lists)))
+    declared = _guarded(lambda: packages.packages(found, installed.problems, lists))
+    yield Section("Packages", [*declared, *_guarded(lambda: packages.required_hooks(installed, lists))])
     asked = _guarded(lambda: plugins.plugins(manager, found, lists, seconds))
     for subject, title in _SUBJECTS.items():
         about = [finding for finding in asked if finding.about == subject]

@@ -72,14 +72,17 @@ class _Child:
 
 def ask(
     inquiries: Sequence[Inquiry], *, directory: os.PathLike[str], group: str, seconds: float
-) -> Iterator[tuple[Inquiry, dict[str, Answer]]]:
-    """Put the inquiries, some at a time; yields what came of each, in their order, by name. Nothing raises but Ctrl-C.
+) -> Iterator[dict[str, Answer]]:
+    """Put the inquiries, some at a time; yields what came of each, in their order, by name.
 
     Args:
         inquiries: one for each process.
         directory: of the manager, with folders of bindings.
         group: of the manager, in which bindings are declared.
         seconds: that a process may take.
+
+    Raises:
+        OSError: no process can be started, or there is no room for temporary files.
     """
     with tempfile.TemporaryDirectory(prefix="lollms-doctor-", ignore_cleanup_errors=True) as name:
         for first in range(0, len(inquiries), _AT_ONCE):
@@ -91,7 +94,7 @@ def ask(
                     task = {"directory": str(directory), "group": group, "seconds": seconds}
                     children.append(_started(inquiry, folder, task, seconds))
                 for child in children:
-                    yield child.inquiry, _answers(child, _ended(child), seconds)
+                    yield _answers(child, _ended(child), seconds)
             finally:
                 for child in children:
                     _kill(child.process)
@@ -109,7 +112,7 @@ def _started(inquiry: Inquiry, folder: Path, task: Mapping[str, Any], seconds: f
     flags = ["-I"] if sys.flags.isolated else []
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *flags, "-c", _BEGIN, json.dumps(told)],
+            [sys.executable or "", *flags, "-c", _BEGIN, json.dumps(told)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

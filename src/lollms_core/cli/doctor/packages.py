@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from lollms_core.cli.check import DIALECTS
 from lollms_core.cli.external import GROUP as COMMANDS
-from lollms_core.discovery.catalog import HOOK_GROUP
+from lollms_core.discovery.catalog import HOOK_GROUP, hook_entries
 from lollms_core.discovery.entry_points import Declared, Scan
-from lollms_core.discovery.lists import Lists
+from lollms_core.discovery.lists import REQUIRED_HOOKS_VARIABLE, Lists
 from lollms_core.findings import Finding
 
-__all__ = ["Package", "groups", "packages", "packages_of"]
+__all__ = ["Package", "groups", "packages", "packages_of", "required_hooks"]
 
 _KINDS = {HOOK_GROUP: ("hook", "hooks"), COMMANDS: ("command", "commands"), DIALECTS: ("dialect", "dialects")}
 
@@ -50,6 +50,14 @@ def packages(found: Iterable[Package], problems: Iterable[str], lists: Lists) ->
         yield _finding(package, lists)
     for problem in problems:
         yield Finding("warning", problem, "install that distribution anew: pip install --force-reinstall NAME")
+
+
+def required_hooks(scan: Scan, lists: Lists) -> Iterator[Finding]:
+    """The hooks that the operator requires and that are not in force: without them no binding is created."""
+    for line in hook_entries(scan.group(HOOK_GROUP), lists).lacking:
+        text = f"no binding is created, because a required hook is not in force: {line}"
+        remedy = f"install or repair its package, or take its name out of {REQUIRED_HOOKS_VARIABLE}"
+        yield Finding("problem", text, remedy)
 
 
 def _finding(package: Package, lists: Lists) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -27,10 +28,13 @@ def plugins(
     others = [entry for package in found for entry in package.entries if _is_tried(entry, manager, lists)]
     inquiries = [*_inquiries(records, others)]
     answers: dict[str, Answer] = {}
-    for _, answered in ask(
-        inquiries, directory=manager.llm_bindings_dir.absolute(), group=manager.entry_point_group, seconds=seconds
-    ):
-        answers |= answered
+    place = manager.llm_bindings_dir.absolute()
+    try:
+        for answered in ask(inquiries, directory=place, group=manager.entry_point_group, seconds=seconds):
+            answers |= answered
+    except OSError as exc:
+        text = f"bindings, hooks and commands were not tried, as no process can be started for them: {exc}"
+        yield Finding("warning", text, f"see that {sys.executable or 'a Python interpreter'} can be run")
     for record in records:
         answer = answers.get(record.name) if record.state in _USABLE else None
         yield _binding(record, answer, lists)
@@ -39,9 +43,9 @@ def plugins(
                 finding, text=f"{record.name}: {finding.text}", facts={**finding.facts, "binding": record.name}
             )
     for entry in others:
-        error = answers[_key(entry)].error
-        if error is not None:
-            text = f"{entry.name} ({entry.origin}, {entry.group}): {error}"
+        answer = answers.get(_key(entry))
+        if answer is not None and answer.error is not None:
+            text = f"{entry.name} ({entry.origin}, {entry.group}): {answer.error}"
             yield Finding("problem", text, _remedy(entry.name, entry.distribution, None))
     if not any(record.state in (*_USABLE, "blocked") for record in records):
         yield Finding("warning", "no binding can be used", NOTHING)
