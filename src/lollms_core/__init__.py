@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lollms_core.events import TokenLogprob as TokenLogprob
     from lollms_core.events import ToolCall as ToolCall
     from lollms_core.events import Usage as Usage
+    from lollms_core.findings import Finding as Finding
     from lollms_core.hookspecs import hookimpl as hookimpl
     from lollms_core.manager import LollmsLLMBindingManager as LollmsLLMBindingManager
     from lollms_core.messages import Image as Image
@@ -102,6 +103,7 @@ _HOMES = {
         "ToolCall",
         "Usage",
     ),
+    "findings": ("Finding",),
     "hookspecs": ("hookimpl",),
     "manager": ("LollmsLLMBindingManager",),
     "messages": ("Image", "join_discussion", "split_discussion"),

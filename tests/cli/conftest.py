@@ -173,6 +173,7 @@ def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("LOLLMS_PLUGINS", "talker,closed,acme,broken")
     monkeypatch.delenv("LOLLMS_DISABLE_PLUGINS", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     for name in [name for name in os.environ if name.startswith(("LOLLMS_KEY_", *SAID))]:
         monkeypatch.delenv(name)

@@ -61,13 +61,6 @@ def test_each_command_has_help(lollms: Lollms, command: str) -> None:
     assert "--bindings-dir" in result.stdout
 
 
-@pytest.mark.parametrize("command", ["generate", "embed", "tokens", "models", "info", "pull", "check"])
-def test_examples_in_the_help_have_lines_of_their_own(lollms: Lollms, command: str) -> None:
-    lines = lollms(command, "--help").stdout.splitlines()
-    assert any(line.startswith(f"  lollms {command} ") for line in lines)
-    assert not any("\\b" in line for line in lines)
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -444,7 +444,7 @@ def test_using_a_profile_imports_neither_keyring_nor_tomlkit(filled: Path, bindi
 )
 def test_every_command_has_help(lollms: Lollms, config: Path, group: str, commands: str) -> None:
     whole = lollms(group, "--help").stdout
-    assert f"\n  lollms {group} set" in whole  # an example on a line of its own
+    assert f"\n    lollms {group} set" in whole  # an example on a line of its own
     for command in commands.split():
         assert command in whole
         result = lollms(group, command, "-h")

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import bindings_dir_option, json_option
 from lollms_core.cli.tables import Column
 from lollms_core.cli.terminal import print_json, print_table, say
@@ -22,7 +23,13 @@ COLUMNS = (
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "lollms bindings",
+        "lollms bindings --json | jq -r '.[] | select(.error) | .name'",
+        "lollms bindings --bindings-dir ./llm_bindings",
+    )
+)
 @json_option
 @bindings_dir_option
 def bindings(as_json: bool, bindings_dir: str | None) -> None:

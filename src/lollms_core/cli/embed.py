@@ -10,13 +10,19 @@ from typing import Any
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import Wanted, binding_options
 from lollms_core.cli.terminal import piped_in, standard_output
 
 __all__ = ["embed"]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        'lollms embed "a text" "another" -b ollama -m nomic-embed-text',
+        "cat notes.txt | lollms embed --lines --output notes.npy",
+    )
+)
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @binding_options
 @click.option("--lines", is_flag=True, help="Take each line of standard input as a text.")
@@ -25,12 +31,7 @@ __all__ = ["embed"]
     "--output", metavar="FILE.npy", type=click.Path(path_type=Path), help="Write numpy's format, float32, to a file."
 )
 def embed(wanted: Wanted, texts: tuple[str, ...], lines: bool, dimensions: int | None, output: Path | None) -> None:
-    """Turn each TEXT into a vector, or what comes through standard input, and print JSON.
-
-    \b
-    lollms embed "a text" "another" -b ollama -m nomic-embed-text
-    cat notes.txt | lollms embed --lines --output notes.npy
-    """  # noqa: D301 - click wants the character
+    """Turn each TEXT into a vector, or what comes through standard input, and print JSON."""
     if output is not None and output.suffix != ".npy":
         raise click.UsageError(f"--output writes numpy's format: name the file *.npy, not {output.name}")
     wanted_texts = _texts(texts, lines)

@@ -16,7 +16,7 @@ import click
 if TYPE_CHECKING:
     from lollms_core.tools import Tool
 
-__all__ = ["functions_to_call"]
+__all__ = ["function_to_call", "functions_to_call"]
 
 
 @contextmanager
@@ -26,23 +26,32 @@ def functions_to_call(names: Sequence[str]) -> Iterator[list[Tool]]:
     Raises:
         click.UsageError: one of them is none, or cannot be had; the message says which and why.
     """
-    if not names:
-        yield []
-        return
+    tools = [function_to_call(name) for name in names]
     folder = os.getcwd()  # noqa: PTH109 - as an entry of sys.path
-    # First while they are imported, as for a program of the user's; last for what they import later, so that a file of
-    # this folder does not stand in for a package that a binding imports.
-    sys.path.insert(0, folder)
+    # Last, for what they import later, so that a file of this folder does not stand in for a package that a binding
+    # imports.
+    sys.path.append(folder)
     try:
-        try:
-            tools = [_tool(name) for name in names]
-        finally:
-            sys.path.remove(folder)
-        sys.path.append(folder)
         yield tools
     finally:
         if folder in sys.path:
             del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
+
+
+def function_to_call(name: str) -> Tool:
+    """One such function.
+
+    Raises:
+        click.UsageError: it is none, or cannot be had.
+    """
+    folder = os.getcwd()  # noqa: PTH109 - as above
+    # First while it is imported, as for a program of the user's.
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        return _tool(name)
+    finally:
+        sys.path.remove(folder)
 
 
 def _tool(name: str) -> Tool:

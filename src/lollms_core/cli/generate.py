@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import Wanted, binding_options, json_option
 from lollms_core.cli.terminal import piped_in
 
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["generate"]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        'lollms generate "Why is the sky blue?"',
+        'lollms generate "What is this?" -b ollama -m llama3.2-vision -i photo.jpg',
+        'cat notes.txt | lollms generate "Summarise" -o temperature=0.2 > summary.txt',
+        """lollms generate "Name a colour." --schema '{"type": "object"}' | jq .""",
+        'lollms generate "How is the weather in Oslo?" --tool weather:today',
+    )
+)
 @click.argument("prompt", required=False)
 @binding_options
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt.")
@@ -50,14 +59,7 @@ def generate(
     no_stream: bool,
     with_usage: bool,
 ) -> None:
-    """Answer PROMPT, and what comes through standard input after it.
-
-    \b
-    lollms generate "Why is the sky blue?" -b ollama -m llama3.2
-    cat notes.txt | lollms generate "Summarise" > summary.txt
-    lollms generate "Name a colour." --schema '{"type": "object"}' | jq .
-    lollms generate "How is the weather in Oslo?" --tool weather:today
-    """  # noqa: D301 - click wants the character
+    """Answer PROMPT, and what comes through standard input after it."""
     text = _joined(prompt, piped_in() or "")
     given: dict[str, Any] = {"system_prompt": system, "images": list(images) or None, "think": think}
     if schema is not None:

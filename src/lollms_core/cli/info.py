@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import Wanted, binding_options, json_option
 
 __all__ = ["info"]
@@ -15,15 +16,15 @@ __all__ = ["info"]
 _FIRST = ("binding_name", "model_name", "loaded", "ctx_size", "supports", "parameters")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "lollms info -b llamacpp -m smollm2",
+    )
+)
 @binding_options
 @json_option
 def info(wanted: Wanted, as_json: bool) -> None:
-    """Tell what is known of a model, and what it can do.
-
-    \b
-    lollms info -b llamacpp -m smollm2
-    """  # noqa: D301 - click wants the character
+    """Tell what is known of a model, and what it can do."""
     from lollms_core.cli.opening import open_for_use
     from lollms_core.cli.terminal import print_json, standard_output, width_of_terminal
 

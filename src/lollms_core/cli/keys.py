@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lollms_core.cli.groups import Commands
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import json_option
 from lollms_core.cli.terminal import never_show, print_json, print_table, say, standard_output
 
@@ -17,18 +18,21 @@ if TYPE_CHECKING:
 __all__ = ["keys"]
 
 
-@click.group(cls=Commands, invoke_without_command=True)
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    epilog=examples(
+        "lollms keys set openai",
+        "pass show work/openai | lollms keys set work",
+        "lollms keys list",
+    ),
+)
 def keys() -> None:
     """Keep the keys of services, each under a name.
 
     A profile names the key that its binding is given; the key of a binding's own name is given to that binding. The
     variable LOLLMS_KEY_NAME comes first, then the system's keyring, then a file that only you may read.
-
-    \b
-    lollms keys set openai
-    pass show work/openai | lollms keys set work
-    lollms keys list
-    """  # noqa: D301 - click wants the character
+    """
 
 
 @keys.command("set")

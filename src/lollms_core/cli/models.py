@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lollms_core.cli.figures import bytes_of, count_of
-from lollms_core.cli.options import bindings_dir_option, json_option, option_option
+from lollms_core.cli.help import examples
+from lollms_core.cli.options import (
+    Wanted,
+    bindings_dir_option,
+    complete_bindings,
+    json_option,
+    option_option,
+    profile_option,
+)
 from lollms_core.cli.tables import Column
 from lollms_core.cli.terminal import print_json, print_table, say
 
 if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
+    from lollms_core.cli.choices import Choice
+    from lollms_core.cli.values import Kept
     from lollms_core.manager import LollmsLLMBindingManager
 
 __all__ = ["models"]
@@ -35,29 +45,45 @@ TELLING = ("vision", "tools", "reasoning", "json_schema", "logprobs", "embed")
 """Capabilities that not every model has."""
 
 
-@click.command()
-@click.option("-b", "--binding", metavar="NAME", help="The binding; without it, all that are found.")
+@click.command(
+    epilog=examples(
+        "lollms models",
+        "lollms models -b ollama -o host_address=http://127.0.0.1:11434",
+        "lollms models -p work",
+        "lollms models --json | jq -r '.[].model_name'",
+    )
+)
+@click.option(
+    "-b",
+    "--binding",
+    metavar="NAME",
+    shell_complete=complete_bindings,
+    help="The binding; without it and -p, all that are found.",
+)
+@profile_option
 @option_option
 @json_option
 @bindings_dir_option
-def models(binding: str | None, options: tuple[str, ...], as_json: bool, bindings_dir: str | None) -> None:
+def models(
+    binding: str | None, profile: str | None, options: tuple[str, ...], as_json: bool, bindings_dir: str | None
+) -> None:
     """List the models of one binding, or of all.
 
     One that cannot be reached is told on standard error, and is no failure.
-
-    \b
-    lollms models
-    lollms models -b ollama --json
-    """  # noqa: D301 - click wants the character
-    if options and binding is None:
-        raise click.UsageError("-o says something about one binding: name it with -b")
+    """
+    one = binding is not None or profile is not None
+    if options and not one:
+        raise click.UsageError("-o says something about one binding: name it with -b or -p")
+    from lollms_core.cli.choices import choose
     from lollms_core.cli.opening import new_manager
 
     manager = new_manager(bindings_dir)
-    if binding is not None:
-        listed = _models_if_reached(manager, binding, options)
+    listed: list[dict[str, Any]] | None
+    if one:
+        listed = _models_if_reached(manager, choose(Wanted(binding, None, options, bindings_dir, profile)))
     else:
         listed = [entry for name in _names(manager) for entry in _models_if_any(manager, name)]
+    _keep_names(listed or [])
     if as_json:
         print_json(listed or [])
     elif listed:
@@ -66,18 +92,32 @@ def models(binding: str | None, options: tuple[str, ...], as_json: bool, binding
         say("no models found")
 
 
-def _models_if_reached(
-    manager: LollmsLLMBindingManager, name: str, options: tuple[str, ...]
-) -> list[dict[str, Any]] | None:
+def _models_if_reached(manager: LollmsLLMBindingManager, choice: Choice) -> list[dict[str, Any]] | None:
     """The models of the one binding that was asked for; None, after a line, if its backend cannot be reached."""
     from lollms_core.cli.app import describe
     from lollms_core.errors import BackendTimeout, BackendUnavailable
 
+    for note in choice.notes:
+        say(note)
+    name = choice.binding.value
+    assert name is not None
     try:
-        return _models_of(manager, name, options)
+        return _models_of(manager, name, choice.pairs, choice.kept)
     except (BackendTimeout, BackendUnavailable) as exc:
         say(f"{name}: {describe(exc)}")
         return None
+
+
+def _keep_names(listed: list[dict[str, Any]]) -> None:
+    """Keep the names of what can be used, for the shell to complete -m with."""
+    from lollms_core.cli.model_cache import remember
+
+    names: dict[str, list[str]] = {}
+    for entry in listed:
+        known = names.setdefault(entry["binding"], [])
+        if entry["model_name"] and not entry.get("error"):
+            known.append(str(entry["model_name"]))
+    remember(names)
 
 
 def _names(manager: LollmsLLMBindingManager) -> Iterator[str]:
@@ -96,7 +136,7 @@ def _models_if_any(manager: LollmsLLMBindingManager, name: str) -> list[dict[str
 
     try:
         # Of a server that is not there nobody waits to hear it three times.
-        once = ("retries=0",) if "retries" in own_options(manager.binding_class(name)) else ()
+        once = [("retries", "0")] if "retries" in own_options(manager.binding_class(name)) else []
         return _models_of(manager, name, once)
     except KeyboardInterrupt:
         raise
@@ -105,11 +145,13 @@ def _models_if_any(manager: LollmsLLMBindingManager, name: str) -> list[dict[str
         return []
 
 
-def _models_of(manager: LollmsLLMBindingManager, name: str, options: tuple[str, ...]) -> list[dict[str, Any]]:
+def _models_of(
+    manager: LollmsLLMBindingManager, name: str, pairs: Sequence[tuple[str, str]], kept: Kept | None = None
+) -> list[dict[str, Any]]:
     from lollms_core.cli.opening import open_named
-    from lollms_core.cli.values import split_pairs
+    from lollms_core.cli.values import NOTHING_KEPT
 
-    with open_named(manager, name, None, split_pairs(options)).binding as opened:
+    with open_named(manager, name, None, pairs, NOTHING_KEPT if kept is None else kept).binding as opened:
         # A binding of few pretensions may list names alone.
         entries = [one if isinstance(one, dict) else {"model_name": str(one)} for one in opened.listModels()]
         return [{"binding": name, "model_name": None, **entry, **_abilities(opened, entry)} for entry in entries]

@@ -12,6 +12,7 @@ import click
 
 from lollms_core.cli.choices import choose
 from lollms_core.cli.handing import give_key, has_key
+from lollms_core.cli.options import no_plugins
 from lollms_core.cli.terminal import say
 from lollms_core.cli.values import NOTHING_KEPT, Kept, constructor_keywords, sort_options
 from lollms_core.errors import BindingNotFound, CapabilityNotSupported, ModelNotFound
@@ -39,16 +40,20 @@ class Opened(NamedTuple):
 def new_manager(bindings_dir: str | None) -> LollmsLLMBindingManager:
     """The manager over what is installed and over `bindings_dir`, or the folder beside the configuration.
 
+    With ``lollms --no-plugins`` it blocks all of it.
+
     Raises:
         click.UsageError: `bindings_dir` was given and is no folder.
     """
+    allowed = () if no_plugins() else None
     if bindings_dir is not None:
         if not Path(bindings_dir).is_dir():
             raise click.UsageError(f"--bindings-dir: there is no folder {bindings_dir}")
-        return LollmsLLMBindingManager(bindings_dir)
+        return LollmsLLMBindingManager(bindings_dir, allow=allowed)
     import platformdirs
 
-    return LollmsLLMBindingManager(platformdirs.user_config_path("lollms", appauthor=False) / "llm_bindings")
+    folder = platformdirs.user_config_path("lollms", appauthor=False) / "llm_bindings"
+    return LollmsLLMBindingManager(folder, allow=allowed)
 
 
 @contextmanager

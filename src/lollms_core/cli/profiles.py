@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lollms_core.cli.groups import Commands
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import Wanted, binding_options, bindings_dir_option, json_option, option_option
 from lollms_core.cli.terminal import print_json, print_table, say, standard_output
 
@@ -25,19 +26,22 @@ __all__ = ["profiles"]
 _NAME = re.compile(r"\w[\w.-]{0,63}")
 
 
-@click.group(cls=Commands, invoke_without_command=True)
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    epilog=examples(
+        "lollms profiles set local -b llamacpp -m smollm2 -o temperature=0.2",
+        'lollms generate -p local "Why is the sky blue?"',
+        "lollms profiles default local",
+        "lollms profiles show --origin",
+    ),
+)
 def profiles() -> None:
     """Give a name to a binding with its model and options.
 
     They stand in config.toml, in the configuration folder or where LOLLMS_CONFIG says. Flags come first, then the
     environment (LOLLMS_PROFILE, LOLLMS_BINDING, LOLLMS_MODEL, LOLLMS_SYSTEM, LOLLMS_OPTIONS), then the profile.
-
-    \b
-    lollms profiles set local -b llamacpp -m smollm2 -o temperature=0.2
-    lollms generate -p local "Why is the sky blue?"
-    lollms profiles default local
-    lollms profiles show --origin
-    """  # noqa: D301 - click wants the character
+    """
 
 
 # Looking ----------------------------------------------------------------------------------------------

@@ -6,21 +6,22 @@ import time
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import Wanted, binding_options
 
 __all__ = ["pull"]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "lollms pull llama3.2 -b ollama",
+        "lollms pull hf:OWNER/REPO:Q4_K_M -b llamacpp",
+    )
+)
 @click.argument("name")
 @binding_options
 def pull(wanted: Wanted, name: str) -> None:
-    """Fetch the model NAME; after Ctrl-C, the next try goes on from what has come.
-
-    \b
-    lollms pull llama3.2 -b ollama
-    lollms pull hf:OWNER/REPO:Q4_K_M -b llamacpp
-    """  # noqa: D301 - click wants the character
+    """Fetch the model NAME; after Ctrl-C, the next try goes on from what has come."""
     if wanted.model is not None:
         raise click.UsageError("the model to fetch is the argument: leave out -m")
     from lollms_core.cli.fetching import shown

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TextOut",
-    "coloured_output",
+    "colours",
     "harmless",
     "leave",
     "log_said",
@@ -61,6 +61,14 @@ def _without_keys(text: str) -> str:
     from lollms_core.redaction import Redaction
 
     return Redaction(_keys).text(text)
+
+
+def colours(stream: TextIO | None = None) -> bool:
+    """Whether `stream`, by default stdout, may get colours: a terminal, and NO_COLOR is not set (no-color.org)."""
+    stream = sys.stdout if stream is None else stream
+    if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
 
 
 def say(text: object) -> None:
@@ -142,12 +150,6 @@ def standard_output() -> TextIO:
     if sys.stdout is None:
         raise OSError("standard output is closed")
     return sys.stdout
-
-
-def coloured_output() -> bool:
-    """Whether stdout is a terminal that takes colours, and its user has not forbidden them (https://no-color.org)."""
-    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return wanted and standard_output().isatty()
 
 
 def print_json(value: Any) -> None:

@@ -9,31 +9,32 @@ from typing import Any
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import Wanted, binding_options, json_option
 from lollms_core.cli.terminal import piped_in
 
 __all__ = ["tokens"]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        'lollms tokens "Hello, world" -b llamacpp -m smollm2',
+        "lollms tokens --pieces < notes.txt",
+    )
+)
 @click.argument("text", required=False)
 @binding_options
 @click.option("--ids", is_flag=True, help="Print the tokens' numbers.")
 @click.option("--pieces", is_flag=True, help="Print the text in its tokens: coloured on a terminal, else one a line.")
 @json_option
 def tokens(wanted: Wanted, text: str | None, ids: bool, pieces: bool, as_json: bool) -> None:
-    """Count the tokens of TEXT, or of what comes through standard input, to the last line end.
-
-    \b
-    lollms tokens "Hello, world" -b llamacpp -m smollm2
-    lollms tokens --pieces < notes.txt
-    """  # noqa: D301 - click wants the character
+    """Count the tokens of TEXT, or of what comes through standard input, to the last line end."""
     text = piped_in() if text is None else text
     if text is None:
         raise click.UsageError("there is no text: give one as an argument or through standard input")
     from lollms_core.cli.opening import open_for_use
     from lollms_core.cli.pieces import pieces_of
-    from lollms_core.cli.terminal import coloured_output, print_json, standard_output
+    from lollms_core.cli.terminal import colours, print_json, standard_output
 
     with open_for_use(wanted) as (binding, _):
         if not (ids or pieces or as_json):
@@ -45,7 +46,7 @@ def tokens(wanted: Wanted, text: str | None, ids: bool, pieces: bool, as_json: b
             document = {"binding": binding.binding_name, "model": binding.model_name, "count": len(found)}
             print_json({**document, "tokens": found} | ({"pieces": [asdict(part) for part in parts]} if pieces else {}))
         elif pieces:
-            _print_pieces(parts, ids, coloured_output())
+            _print_pieces(parts, ids, colours())
         elif found:
             standard_output().write(f"{_shown(found)}\n")
 

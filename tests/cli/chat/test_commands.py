@@ -10,7 +10,7 @@ import pytest
 
 from lollms_core.cli.chat.commands import COMMANDS, CommandError, run, split
 from lollms_core.cli.chat.session import Session
-from lollms_core.cli.chat.tools import load_tool
+from lollms_core.cli.functions import function_to_call
 from lollms_core.events import Usage
 from lollms_core.testing import Reply
 from lollms_core.testing.scripts import Scripts
@@ -157,8 +157,8 @@ def test_tools(session: Session) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("weather", "a tool is named MODULE:FUNCTION"),
-        ("acme_tools:", "a tool is named MODULE:FUNCTION"),
+        ("weather", "--tool takes MODULE:FUNCTION"),
+        ("acme_tools:", "--tool takes MODULE:FUNCTION"),
         ("acme_tools:wether", "Did you mean weather?"),
         ("acme_missing:f", "acme_missing cannot be imported"),
         ("acme_broken:f", "acme_broken cannot be imported: SystemExit: no"),
@@ -168,7 +168,7 @@ def test_tools(session: Session) -> None:
 )
 def test_a_tool_that_is_none_is_told(name: str, said: str) -> None:
     with pytest.raises((click.UsageError, TypeError, ValueError)) as raised:
-        load_tool(name)
+        function_to_call(name)
     assert said in str(getattr(raised.value, "message", raised.value))
 
 
@@ -177,4 +177,4 @@ def test_a_tool_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "lollms_test_tools_here.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [entry for entry in __import__("sys").path if entry])
-    assert load_tool("lollms_test_tools_here:weather").name == "weather"
+    assert function_to_call("lollms_test_tools_here:weather").name == "weather"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import Wanted, binding_options
 from lollms_core.cli.terminal import say
 
@@ -20,15 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["chat"]
 
 
-_EXAMPLES = """\b
-Examples:
-  lollms chat -b ollama -m llama3.2 -s "Be brief."
-  lollms chat -c
-  echo "Name a colour." | lollms chat
-"""
-
-
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        'lollms chat -b ollama -m llama3.2 -s "Be brief."',
+        "lollms chat -c",
+        'echo "Name a colour." | lollms chat',
+    )
+)
 @binding_options
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt.")
 @click.option(
@@ -59,14 +58,13 @@ def chat(
         _check_packages()
     from lollms_core.cli.chat.conversation import Conversation, last_saved
     from lollms_core.cli.chat.session import Session
-    from lollms_core.cli.chat.tools import load_tool
+    from lollms_core.cli.functions import functions_to_call
     from lollms_core.cli.opening import open_for_use
 
-    functions = [load_tool(name) for name in tools]
     file = Path(resume).expanduser() if resume else last_saved() if go_on else None
     conversation = Conversation() if file is None else Conversation.read(file)
     wanted = _with_saved(wanted, conversation)
-    with open_for_use(wanted) as (binding, fields):
+    with functions_to_call(tools) as functions, open_for_use(wanted) as (binding, fields):
         conversation.binding = wanted.binding
         conversation.options = _parameters(type(binding), wanted.options)
         # A system prompt of a profile's: here it is the conversation's, which may be told another.

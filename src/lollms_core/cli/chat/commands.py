@@ -119,12 +119,12 @@ def _retry(_session: Session, _argument: str) -> Reply:
 
 
 def _tools(session: Session, names: str) -> Reply:
-    from lollms_core.cli.chat.tools import load_tool
+    from lollms_core.cli.functions import function_to_call
 
     if names == "off":
         session.use_tools(())
     elif names:
-        session.use_tools([load_tool(name) for name in names.split()])
+        session.use_tools([function_to_call(name) for name in names.split()])
     if not session.tools:
         return Reply(("the model may call no tools",))
     return Reply((f"the model may call {', '.join(tool.name for tool in session.tools)}",))
