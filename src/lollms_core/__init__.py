@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lollms_core.errors import ProtocolError as ProtocolError
     from lollms_core.errors import RateLimited as RateLimited
     from lollms_core.errors import Refused as Refused
+    from lollms_core.errors import SettingsError as SettingsError
     from lollms_core.errors import StreamInterrupted as StreamInterrupted
     from lollms_core.errors import UnsupportedParameter as UnsupportedParameter
     from lollms_core.event_binding import EventBinding as EventBinding
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from lollms_core.events import TokenLogprob as TokenLogprob
     from lollms_core.events import ToolCall as ToolCall
     from lollms_core.events import Usage as Usage
+    from lollms_core.findings import Finding as Finding
     from lollms_core.hookspecs import hookimpl as hookimpl
     from lollms_core.manager import LollmsLLMBindingManager as LollmsLLMBindingManager
     from lollms_core.messages import Image as Image
@@ -83,6 +85,7 @@ _HOMES = {
         "ProtocolError",
         "RateLimited",
         "Refused",
+        "SettingsError",
         "StreamInterrupted",
         "UnsupportedParameter",
     ),
@@ -100,6 +103,7 @@ _HOMES = {
         "ToolCall",
         "Usage",
     ),
+    "findings": ("Finding",),
     "hookspecs": ("hookimpl",),
     "manager": ("LollmsLLMBindingManager",),
     "messages": ("Image", "join_discussion", "split_discussion"),

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from functools import partial
 from json import JSONDecodeError
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from lollms_core import messages as discussions
 from lollms_core.arguments import StreamingCallback
@@ -29,6 +29,9 @@ from lollms_core.request import EmbedRequest, GenerationRequest
 from lollms_core.stream import AsyncStream, Stream
 from lollms_core.text_calls import CallbackSink, produce_text
 from lollms_core.threads import ThreadedEvents
+
+if TYPE_CHECKING:
+    from lollms_core.findings import Finding
 
 __all__ = ["HookSource", "LollmsLLMBinding"]
 
@@ -297,6 +300,24 @@ class LollmsLLMBinding(ModelCare, ABC):
         or if it needs arguments. To be overridden by bindings that can tell within some tenths of a second.
         """
         return None
+
+    @classmethod
+    def diagnose(cls, timeout: float) -> Iterable[Finding]:  # noqa: ARG003 - for those that override it
+        """For ``lollms doctor``: what is found of all that an instance made without arguments needs.
+
+        That is a server, a library, a key. It is asked in a process of its own, which may die of it. A server that
+        does not answer is no error, but a finding, and waited for a few seconds at most. Models are listed and counted
+        by whoever asks. What is found here by default is what :meth:`unconfigured` says.
+
+        Args:
+            timeout: seconds after which that process is ended.
+        """
+        from lollms_core.findings import Finding
+
+        place = cls.unconfigured()
+        if place == "local":
+            return [Finding("ok", "a server on this machine answers", about="server")]
+        return [Finding("ok", "its key is set", about="key")] if place == "remote" else []
 
     # Ending ---------------------------------------------------------------------------------------------
 

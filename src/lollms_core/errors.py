@@ -22,6 +22,7 @@ Everything that the framework raises on purpose is a :class:`LollmsError`, excep
     ├── BindingNotFound             no binding of that name
     ├── BindingBlocked              blocked by LOLLMS_PLUGINS, LOLLMS_DISABLE_PLUGINS or its folder's state
     ├── BindingLoadError            import or construction failed
+    ├── SettingsError               a profile, a key or a file of settings that cannot be used as it is
     └── misuse, found before any I/O
         ├── UnsupportedParameter    (also TypeError) an option that this binding does not have
         ├── CapabilityNotSupported  (also ValueError) a feature that this binding or model lacks
@@ -56,6 +57,7 @@ __all__ = [
     "ProtocolError",
     "RateLimited",
     "Refused",
+    "SettingsError",
     "StreamInterrupted",
     "UnsupportedParameter",
     "close_names",
@@ -177,6 +179,10 @@ class BindingBlocked(LollmsError):
 
 class BindingLoadError(LollmsError):
     """Importing or constructing the binding failed; the cause is ``__cause__``."""
+
+
+class SettingsError(LollmsError):
+    """A profile, a key or a file of settings that cannot be used as it is."""
 
 
 class UnsupportedParameter(LollmsError, TypeError):

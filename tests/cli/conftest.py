@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from keyrings import in_use, none
 
 from lollms_core.manager import LollmsLLMBindingManager
 
@@ -147,6 +148,9 @@ class Closed(LollmsLLMBinding):
         return True
 '''
 
+SAID = ("LOLLMS_CONFIG", "LOLLMS_PROFILE", "LOLLMS_BINDING", "LOLLMS_MODEL", "LOLLMS_SYSTEM", "LOLLMS_OPTIONS")
+"""Variables that say what to use."""
+
 Lollms = Callable[..., Result]
 Program = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -162,13 +166,20 @@ def bindings(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What happens to be installed on this machine, or in its user's configuration, plays no part."""
     manager = functools.partial(LollmsLLMBindingManager, entry_point_group=GROUP)
     monkeypatch.setattr("lollms_core.cli.opening.LollmsLLMBindingManager", manager)
     monkeypatch.setenv("LOLLMS_PLUGINS", "talker,closed,acme,broken")
     monkeypatch.delenv("LOLLMS_DISABLE_PLUGINS", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    for name in [name for name in os.environ if name.startswith(("LOLLMS_KEY_", *SAID))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("lollms_core.cli.terminal._keys", set())
+    with in_use(none()):
+        yield
 
 
 @pytest.fixture

@@ -95,10 +95,10 @@ def test_models_of_all_that_can_be_opened(run: Lollms) -> None:
     result = run("models")
     assert result.exit_code == 0
     head, *lines = result.stdout.splitlines()
-    assert head.split() == ["BINDING", "MODEL", "SIZE", "CONTEXT", "NOTE"]
+    assert head.split() == ["BINDING", "MODEL", "SIZE", "PARAMS", "QUANT", "CONTEXT", "CAN", "NOTE"]
     assert [line.split() for line in lines] == [
-        ["talker", "echo", "2", "MB", "4096", "-"],
-        ["talker", "bad", "-", "-", "damaged"],
+        ["talker", "echo", "1.5", "MB", "-", "-", "4096", "chat,vision", "-"],
+        ["talker", "bad", "-", "-", "-", "-", "-", "damaged"],
     ]
     said = result.stderr.splitlines()
     assert len(said) == 2
@@ -108,9 +108,32 @@ def test_models_of_all_that_can_be_opened(run: Lollms) -> None:
 
 def test_models_of_one(run: Lollms) -> None:
     result = run("models", "-b", "closed", "-o", "model_identifier=x", "--json")
+    supports = ["chat", "embed", "stream", "text", "tokenize"]
     assert json.loads(result.stdout) == [
-        {"binding": "closed", "model_name": "old"},
-        {"binding": "closed", "model_name": "new"},
+        {"binding": "closed", "model_name": "old", "supports": supports},
+        {"binding": "closed", "model_name": "new", "supports": supports},
+    ]
+
+
+def test_models_as_three_backends_tell_them(run: Lollms, bindings: Path) -> None:
+    """Each with its own names for the same."""
+    listed = [
+        {"model_name": "a", "parameters": 134_515_008, "quantization": "Q4_1", "supports": ["text"]},
+        {"model_name": "b", "parameter_size": "8.0B", "quantization": None},
+        {"model_name": "c", "n_params": 7_000_000_000, "parameters": {"temperature": 1}},
+    ]
+    source = bindings / "talker" / "__init__.py"
+    source.write_text(
+        source.read_text() + f"    listModels = lambda self: {listed}\n"
+        "    def capabilities_of(self, model=None):\n"
+        "        return self.capabilities if model != 'c' else 1 / 0\n"
+    )
+    result = run("models", "-b", "talker")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [line.split()[1:] for line in result.stdout.splitlines()[1:]] == [
+        ["a", "-", "134.5M", "Q4_1", "-", "text", "-"],
+        ["b", "-", "8.0B", "-", "-", "chat,vision", "-"],
+        ["c", "-", "7.0B", "-", "-", "-", "-"],
     ]
 
 
@@ -118,6 +141,20 @@ def test_models_of_one(run: Lollms) -> None:
 @pytest.mark.parametrize("name", ["broken", "closed", "absent"])
 def test_the_one_asked_for_must_open(run: Lollms, name: str) -> None:
     assert run("models", "-b", name).exit_code == 1
+
+
+@pytest.mark.parametrize("error", ["BackendUnavailable", "BackendTimeout"])
+def test_one_that_cannot_be_reached_is_no_failure(run: Lollms, bindings: Path, error: str) -> None:
+    """Also where it was asked for: a line on stderr, and no models."""
+    source = bindings / "talker" / "__init__.py"
+    raising = (
+        f"\n    def listModels(self):\n        import lollms_core\n        raise lollms_core.{error}('nobody there')\n"
+    )
+    source.write_text(source.read_text() + raising)
+    result = run("models", "-b", "talker")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "lollms: talker: nobody there\n")
+    assert json.loads(run("models", "-b", "talker", "--json").stdout) == []
+    assert run("models").exit_code == 0
 
 
 def test_two_names_of_one_class_are_listed_once(run: Lollms, installed: Callable[..., Path]) -> None:

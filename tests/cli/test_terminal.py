@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from lollms_core.cli.extras import CLI
+
 from .conftest import Program
 
 SECONDS = 60
@@ -189,15 +191,18 @@ def test_the_version_costs_next_to_nothing(capfd: pytest.CaptureFixture[str]) ->
     assert not modules & {"click", "importlib_metadata", "pluggy", "lollms_core.binding", "rich"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["bindings"], ["bindings", "--json"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["bindings"], ["bindings", "--json"]])
 def test_listing_imports_no_plugin(
     arguments: list[str], installed: Callable[..., Path], tmp_path: Path, bindings: Path
 ) -> None:
-    """Nor rich, nor the modules of the commands that are not run."""
+    """Nor rich or prompt_toolkit, nor the modules of the commands that are not run."""
     points = "[lollms.llm_bindings]\nacme = acme_all:Binding\n[lollms.commands]\nacme = acme_all:command\n"
-    installed("acme", points, acme_all="raise SystemExit('imported')")
+    # Those of the extra, as if they were installed and broken.
+    fatal = "raise SystemExit('imported')"
+    extra = dict.fromkeys(CLI, fatal)
+    installed("acme", points, acme_all=fatal, **extra)
     if "bindings" in arguments:
         arguments = [*arguments, "--bindings-dir", str(bindings)]
     modules = modules_after(*arguments)
-    assert not modules & {"acme_all", "rich", "lollms_core.cli.generate", "lollms_core.cli.models"}
+    assert not modules & {"acme_all", *CLI, "lollms_core.cli.generate", "lollms_core.cli.models"}
     assert not [name for name in modules if name.endswith("talker")]

@@ -51,6 +51,8 @@ def environment(home: Path, server: str) -> dict[str, str]:
         # What asks for a service meets the tests' server as its proxy, which refuses: nothing leaves the machine.
         "HTTPS_PROXY": server,
         "NO_PROXY": "127.0.0.1,localhost",
+        # The keyring of whoever runs the tests is not for examples.
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
         "NO_COLOR": "1",
         "COLUMNS": "120",
         "PYTHONUTF8": "1",

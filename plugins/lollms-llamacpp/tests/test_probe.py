@@ -57,6 +57,29 @@ def test_this_machine() -> None:
     assert before.more() == ""
 
 
+def test_a_doctor_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the trial came to, with the remedy that it knows, or one for a machine that was too slow."""
+    outcomes = [
+        Probe(ok=True, version="llama-cpp-python 9", system_info="AVX = 1", seconds=1.0),
+        Probe(ok=False, signal=4, error="llama.cpp was ended by SIGILL", remedy="install another build"),
+        Probe(ok=False, error="llama.cpp had not computed its first tokens after 1 s"),
+    ]
+    given: list[float] = []
+
+    def try_it(*, timeout: float) -> Probe:
+        given.append(timeout)
+        return outcomes.pop(0)
+
+    monkeypatch.setattr("lollms_llamacpp.probing.probe", try_it)
+    found = [finding for _ in range(3) for finding in LlamaCppBinding.diagnose(7)]
+    assert [finding.state for finding in found] == ["ok", "problem", "problem"]
+    assert found[0].text == "llama-cpp-python 9 computes on this machine"
+    assert found[0].facts["version"] == "llama-cpp-python 9"
+    assert (found[1].remedy, found[1].facts["signal"]) == ("install another build", 4)
+    assert "--timeout" in str(found[2].remedy)
+    assert given == [7, 7, 7]
+
+
 def test_llama_cpp_stays_away() -> None:
     """The process that asks does not load llama.cpp."""
     code = (

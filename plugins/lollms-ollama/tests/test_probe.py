@@ -36,3 +36,36 @@ def test_one_that_is_not_there_is_not_chosen(monkeypatch: pytest.MonkeyPatch) ->
     assert OllamaBinding.unconfigured() is None
     monkeypatch.setenv("OLLAMA_HOST", "http://[nonsense")
     assert OllamaBinding.unconfigured() is None
+
+
+# What a doctor is told ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "said"),
+    [
+        (whole({"version": "0.12.3"}), "ok", "Ollama 0.12.3 answers at "),
+        (whole([1]), "problem", "is no Ollama"),
+        (whole("not here", "404 Not Found"), "problem", "is no Ollama"),
+    ],
+)
+def test_a_server_tells_its_version(
+    server: Server, monkeypatch: pytest.MonkeyPatch, answer: Any, state: str, said: str
+) -> None:
+    server.on("/api/version", answer)
+    monkeypatch.setenv("OLLAMA_HOST", server.url)
+    (found,) = OllamaBinding.diagnose(10)
+    assert (found.state, found.about, found.facts["address"]) == (state, "server", server.url)
+    assert said in found.text
+    assert (found.remedy is None) == (state == "ok")
+
+
+def test_a_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
+    (gone,) = OllamaBinding.diagnose(10)
+    assert (gone.state, "ollama serve" in str(gone.remedy)) == ("warning", True)
+    monkeypatch.setenv("OLLAMA_HOST", "http://[nonsense")
+    (wrong,) = OllamaBinding.diagnose(10)
+    assert (wrong.state, "OLLAMA_HOST" in str(wrong.remedy)) == ("problem", True)

@@ -100,3 +100,58 @@ def test_a_service_is_chosen_if_its_key_is_set(monkeypatch: pytest.MonkeyPatch) 
     assert OpenAIBinding.unconfigured() == "remote"
     monkeypatch.setenv("OPENAI_API_KEY", "no key\n at all")
     assert OpenAIBinding.unconfigured() is None
+
+
+# What a doctor is told ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "answer"),
+    [("llamaserver", "/props", b'{"build_info": "b6000-abc"}'), ("vllm", "/version", b'{"version": "b6000-abc"}')],
+)
+def test_a_local_server_tells_its_version(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, name: str, path: str, answer: bytes
+) -> None:
+    cls = getattr(presets, name)
+    server.on("/v1/models", http(b'{"data": []}'))
+    server.on(path, http(answer))
+    monkeypatch.setattr(cls, "preset", dataclasses.replace(cls.preset, base_url=server.url))
+    (found,) = cls.diagnose(10)
+    assert (found.state, found.about, found.facts["version"]) == ("ok", "server", "b6000-abc")
+
+
+def test_a_local_server_without_a_version_is_told_all_the_same(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.on("/v1/models", http(b'{"data": []}'))
+    server.on("/props", http(b"[]"))
+    monkeypatch.setattr(
+        presets.llamaserver, "preset", dataclasses.replace(presets.llamaserver.preset, base_url=server.url)
+    )
+    (found,) = presets.llamaserver.diagnose(10)
+    assert (found.state, "version" in found.facts) == ("ok", False)
+
+
+def test_a_server_that_is_not_there_is_missed_only_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    gone = dataclasses.replace(presets.vllm.preset, base_url=f"http://127.0.0.1:{port}/v1")
+    monkeypatch.setattr(presets.vllm, "preset", gone)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
+    assert [found.state for found in presets.vllm.diagnose(10)] == ["absent"]
+    (named,) = OpenAIBinding.diagnose(10)
+    assert (named.state, named.about) == ("warning", "server")
+
+
+def test_a_key_is_told_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    (missing,) = OpenAIBinding.diagnose(10)
+    assert (missing.state, missing.about, "OPENAI_API_KEY" in str(missing.remedy)) == ("absent", "key", True)
+    monkeypatch.setenv("OPENAI_API_KEY", "very-secret")
+    (there,) = OpenAIBinding.diagnose(10)
+    assert (there.state, "secret" in repr(there)) == ("ok", False)
+    monkeypatch.setenv("OPENAI_API_KEY", "very-secret\n key")
+    (wrong,) = OpenAIBinding.diagnose(10)
+    assert (wrong.state, "secret" in repr(wrong)) == ("problem", False)
+    assert "OPENAI_API_KEY" in str(wrong.remedy)

@@ -6,13 +6,30 @@ from dataclasses import asdict
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import bindings_dir_option, json_option
+from lollms_core.cli.tables import Column
 from lollms_core.cli.terminal import print_json, print_table, say
 
 __all__ = ["bindings"]
 
+COLUMNS = (
+    Column("NAME", least=12),
+    Column("STATE"),
+    Column("SOURCE", order=1),
+    Column("DISTRIBUTION", least=12, order=3),
+    Column("VERSION", order=2),
+    Column("ERROR", least=12, order=4),
+)
 
-@click.command()
+
+@click.command(
+    epilog=examples(
+        "lollms bindings",
+        "lollms bindings --json | jq -r '.[] | select(.error) | .name'",
+        "lollms bindings --bindings-dir ./llm_bindings",
+    )
+)
 @json_option
 @bindings_dir_option
 def bindings(as_json: bool, bindings_dir: str | None) -> None:
@@ -25,7 +42,7 @@ def bindings(as_json: bool, bindings_dir: str | None) -> None:
         print_json([asdict(record) for record in records])
     elif records:
         print_table(
-            ("NAME", "STATE", "SOURCE", "DISTRIBUTION", "VERSION", "ERROR"),
+            COLUMNS,
             ((r.name, r.state, r.source, r.distribution, r.version, r.error) for r in records),
         )
     else:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lollms_core.cli.options import bindings_dir_option, json_option, option_option
+from lollms_core.cli.help import examples
+from lollms_core.cli.options import bindings_dir_option, complete_bindings, complete_models, json_option, option_option
 from lollms_core.cli.terminal import one_line, print_json, quiet_log, standard_output
 
 if TYPE_CHECKING:
@@ -29,9 +30,15 @@ DIALECTS = "lollms.dialects"
 _SIGNS = {"passed": "ok", "failed": "FAIL", "none": "-"}
 
 
-@click.command()
-@click.argument("name")
-@click.option("-m", "--model", metavar="MODEL", help="The model to check with.")
+@click.command(
+    epilog=examples(
+        "lollms check ollama",
+        "lollms check ollama -o host_address=http://127.0.0.1:11434 -m llama3.2",
+        "lollms check llamacpp -m smollm2 --only stop --only tools",
+    )
+)
+@click.argument("name", shell_complete=complete_bindings)
+@click.option("-m", "--model", metavar="MODEL", shell_complete=complete_models, help="The model to check with.")
 @option_option
 @click.option("--only", metavar="CHECK", multiple=True, help="This check alone; may be repeated.")
 @click.option("--dialect", metavar="MODULE:CLASS", help="How the backend speaks, in place of what is declared.")
@@ -50,15 +57,10 @@ def check(
     as_json: bool,
     bindings_dir: str | None,
 ) -> None:
-    r"""Check whether a binding keeps the contract, and print a report card.
+    """Check whether a binding keeps the contract, and print a report card.
 
     A backend over HTTP whose dialect is known needs no server: one on the loopback interface speaks it, and plays every
     fault. With -o host_address=... the other checks ask the server there.
-
-    \b
-    lollms check ollama
-    lollms check ollama -o host_address=http://127.0.0.1:11434 -m llama3.2
-    lollms check llamacpp -m smollm2 --only stop --only tools
     """
     if not __debug__:
         raise click.ClickException("the checks are assertions, which Python leaves out under -O: run it without")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lollms_core.cli.options import no_plugins
 from lollms_core.discovery.lists import Lists
 from lollms_core.discovery.reports import one_line
 
@@ -19,6 +20,10 @@ __all__ = ["GROUP", "commands", "load"]
 GROUP = "lollms.commands"
 
 
+def _lists() -> Lists:
+    return Lists.read(() if no_plugins() else None)
+
+
 def commands(*, blocked: bool = False) -> dict[str, Declared]:
     """The commands that are declared, by name, read from metadata alone; without those that are blocked, or just those.
 
@@ -26,7 +31,7 @@ def commands(*, blocked: bool = False) -> dict[str, Declared]:
     """
     from lollms_core.discovery.entry_points import scan
 
-    lists = Lists.read()
+    lists = _lists()
     found: dict[str, Declared] = {}
     for declared in scan({GROUP}).group(GROUP):
         if (lists.reason(declared.name, declared.distribution) is not None) == blocked:
@@ -45,7 +50,7 @@ def load(name: str) -> click.Command | None:
         declared = commands(blocked=True).get(name)
         if declared is None:
             return None
-        reason = Lists.read().reason(name, declared.distribution)
+        reason = _lists().reason(name, declared.distribution)
         raise click.ClickException(f"the command {name!r} of {declared.origin} is blocked: {reason}")
     problem = declared.broken or declared.incompatible
     if problem is None and declared.attribute is None:

@@ -2,60 +2,79 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lollms_core.cli.help import examples
 from lollms_core.cli.options import Wanted, binding_options, json_option
+from lollms_core.cli.terminal import piped_in
 
 if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
+    from lollms_core.cli.answering import Answer
     from lollms_core.errors import LollmsError
     from lollms_core.events import Completion
+    from lollms_core.response_format import ResponseFormat
 
 __all__ = ["generate"]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        'lollms generate "Why is the sky blue?"',
+        'lollms generate "What is this?" -b ollama -m llama3.2-vision -i photo.jpg',
+        'cat notes.txt | lollms generate "Summarise" -o temperature=0.2 > summary.txt',
+        """lollms generate "Name a colour." --schema '{"type": "object"}' | jq .""",
+        'lollms generate "How is the weather in Oslo?" --tool weather:today',
+    )
+)
 @click.argument("prompt", required=False)
 @binding_options
-@click.option("-s", "--system", metavar="TEXT", default="", help="A system prompt.")
+@click.option("-s", "--system", metavar="TEXT", help="A system prompt.")
 @click.option("-i", "--image", "images", metavar="FILE", multiple=True, help="An image, or its URL; may be repeated.")
+@click.option("--schema", metavar="FILE|JSON", help="A JSON schema; the answer is JSON that satisfies it.")
+@click.option(
+    "--tool",
+    "tools",
+    metavar="MODULE:FUNCTION",
+    multiple=True,
+    help="A Python function that the model may call, of a module in the current folder, say; may be repeated.",
+)
+@click.option("--think/--no-think", default=None, help="Have the model think before it answers, or not.")
 @json_option
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
+@click.option("--usage", "with_usage", is_flag=True, help="Print tokens, times and speed on standard error.")
 def generate(
     wanted: Wanted,
     prompt: str | None,
-    system: str,
+    system: str | None,
     images: tuple[str, ...],
+    schema: str | None,
+    tools: tuple[str, ...],
+    think: bool | None,
     as_json: bool,
     no_stream: bool,
+    with_usage: bool,
 ) -> None:
     """Answer PROMPT, and what comes through standard input after it."""
-    text = _joined(prompt, _standard_input())
+    text = _joined(prompt, piped_in() or "")
+    given: dict[str, Any] = {"system_prompt": system, "images": list(images) or None, "think": think}
+    if schema is not None:
+        given["response_format"] = _schema(schema)
+    from lollms_core.cli.functions import functions_to_call
     from lollms_core.cli.opening import open_for_use
 
-    with open_for_use(wanted) as (opened, fields):
-        if system:
-            fields["system_prompt"] = system
-        if images:
-            fields["images"] = list(images)
-        if no_stream:
-            _print_whole(opened, text, fields, as_json)
-        else:
-            _print_stream(opened, text, fields, as_json)
+    with functions_to_call(tools) as functions, open_for_use(wanted) as (opened, fields):
+        from lollms_core.cli.answering import Answer
 
-
-def _standard_input() -> str:
-    """What is piped in, "" if nothing is."""
-    if sys.stdin is None or sys.stdin.isatty():
-        return ""
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as exc:
-        raise click.UsageError(f"standard input is not text in {exc.encoding}: {exc.reason} at {exc.start}") from None
+        fields |= {name: value for name, value in given.items() if value is not None}
+        if functions:
+            fields["tools"] = functions
+        answer = Answer(opened, fields, streamed=not no_stream, silent=as_json)
+        _conclude(answer, _got(answer, text), with_usage)
 
 
 def _joined(prompt: str | None, piped: str) -> str:
@@ -65,67 +84,83 @@ def _joined(prompt: str | None, piped: str) -> str:
     return text
 
 
-def _print_stream(binding: LollmsLLMBinding, text: str, fields: dict[str, Any], as_json: bool) -> None:
-    from lollms_core.cli.terminal import TextOut
-    from lollms_core.errors import LollmsError
-    from lollms_core.events import ReasoningDelta, TextDelta
+def _schema(given: str) -> ResponseFormat:
+    """The schema that is `given` as JSON, or as the name of a file with it.
 
-    out = TextOut()
-    thinking = TextOut(sys.stderr)
-    interrupted = False
-    with binding.stream(text, **fields) as stream:
-        try:
-            for event in stream:
-                if as_json:
-                    continue
-                if isinstance(event, TextDelta):
-                    thinking.end()
-                    out.write(event.text)
-                elif isinstance(event, ReasoningDelta) and sys.stderr.isatty():
-                    thinking.write(event.text)
-        except KeyboardInterrupt:
-            # What has arrived is kept: the line is finished, and a JSON document is still one.
-            interrupted = True
-            stream.close()
-        except LollmsError as error:
-            out.end()
-            if as_json:
-                _print_error(error)
-            raise
-    out.end()
-    _conclude(binding, stream.completion, as_json)
-    if interrupted:
-        raise KeyboardInterrupt
+    Raises:
+        click.UsageError: it is none.
+        CapabilityNotSupported: answers cannot be checked against it here.
+    """
+    from lollms_core import peer_json
+    from lollms_core.errors import CapabilityNotSupported
+    from lollms_core.response_format import ResponseFormat
+
+    literal = given.lstrip().startswith("{")
+    what = "--schema" if literal else f"--schema {given}"
+    try:
+        schema = peer_json.loads(given if literal else Path(given).read_text("utf-8"))
+        if not isinstance(schema, dict):
+            raise ValueError(f"a schema is a JSON object, not {type(schema).__name__}")  # noqa: TRY004 - said below
+        return ResponseFormat.of(schema)
+    except CapabilityNotSupported:
+        raise
+    except OSError as exc:
+        raise click.UsageError(f"{what}: cannot read it: {exc.strerror}") from None
+    except (TypeError, ValueError) as exc:
+        raise click.UsageError(f"{what}: {exc}") from None
 
 
-def _print_whole(binding: LollmsLLMBinding, text: str, fields: dict[str, Any], as_json: bool) -> None:
-    from lollms_core.cli.terminal import TextOut
+def _got(answer: Answer, text: str) -> Completion:
     from lollms_core.errors import LollmsError
 
     try:
-        completion = binding.chat(text, **fields, stream=False)
+        return answer.get(text)
     except LollmsError as error:
-        if as_json:
+        if answer.silent:
             _print_error(error)
         raise
-    if not as_json:
-        out = TextOut()
-        out.write(completion.text)
-        out.end()
-    _conclude(binding, completion, as_json)
 
 
-def _conclude(binding: LollmsLLMBinding, completion: Completion, as_json: bool) -> None:
+def _conclude(answer: Answer, completion: Completion, with_usage: bool) -> None:
+    """What follows an answer: the document, or a word on how it ended.
+
+    Raises:
+        KeyboardInterrupt: that was how.
+    """
     from lollms_core.cli.terminal import print_json, say
 
-    if as_json:
-        print_json(document(binding, completion))
+    if answer.silent:
+        print_json(document(answer.binding, completion))
     elif completion.finish_reason == "length":
         say("the answer was cut off: its token limit or the context is reached")
     elif completion.finish_reason == "content_filter":
         say("the backend's content filter ended the answer")
-    elif not completion.text and completion.finish_reason != "cancelled":
+    elif not (completion.text or completion.tool_calls) and completion.finish_reason != "cancelled":
         say("the model answered nothing")
+    if with_usage:
+        say(_usage(answer, completion))
+    if answer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _usage(answer: Answer, completion: Completion) -> str:
+    """The figures of an answer, those that are known."""
+    usage, timings = completion.usage, completion.timings
+    parts = []
+    for name, what in (("prompt_tokens", "prompt tokens"), ("completion_tokens", "completion tokens")):
+        figure = getattr(usage, name)
+        if figure is None:
+            continue
+        notes = [f"{usage.cached_tokens} cached"] if name == "prompt_tokens" and usage.cached_tokens else []
+        notes += ["counted here"] if name in usage.counted else []
+        parts.append(f"{figure} {what}" + (f" ({', '.join(notes)})" if notes else ""))
+    if answer.streamed and timings.first_token is not None:
+        parts.append(f"{timings.first_token:.2f} s to the first token")
+    if timings.total is not None:
+        parts.append(f"{timings.total:.2f} s in all")
+    if answer.seconds > 0:
+        parts.append(f"{answer.tokens / answer.seconds:.1f} tokens/s")
+    return "usage: " + (", ".join(parts) or "the backend tells nothing")
 
 
 def document(binding: LollmsLLMBinding, completion: Completion) -> dict[str, Any]:
@@ -142,6 +177,7 @@ def document(binding: LollmsLLMBinding, completion: Completion) -> dict[str, Any
         "usage": {**asdict(completion.usage), "counted": sorted(completion.usage.counted)},
         "timings": asdict(completion.timings),
         "ignored": list(completion.ignored),
+        "earlier": completion.earlier,
     }
 
 

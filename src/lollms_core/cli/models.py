@@ -2,45 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lollms_core.cli.options import bindings_dir_option, json_option, option_option
+from lollms_core.cli.figures import bytes_of, count_of
+from lollms_core.cli.help import examples
+from lollms_core.cli.options import (
+    Wanted,
+    bindings_dir_option,
+    complete_bindings,
+    json_option,
+    option_option,
+    profile_option,
+)
+from lollms_core.cli.tables import Column
 from lollms_core.cli.terminal import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from lollms_core.binding import LollmsLLMBinding
+    from lollms_core.cli.choices import Choice
+    from lollms_core.cli.values import Kept
     from lollms_core.manager import LollmsLLMBindingManager
 
 __all__ = ["models"]
 
+_log = logging.getLogger(__name__)
 
-@click.command()
-@click.option("-b", "--binding", metavar="NAME", help="The binding; without it, all that are found.")
+COLUMNS = (
+    Column("BINDING", least=8),
+    Column("MODEL", least=20, tail=True),
+    Column("SIZE", order=5),
+    Column("PARAMS", order=1),
+    Column("QUANT", order=3),
+    Column("CONTEXT", order=4),
+    Column("CAN", least=12, order=2),
+    Column("NOTE", least=12, order=6),
+)
+TELLING = ("vision", "tools", "reasoning", "json_schema", "logprobs", "embed")
+"""Capabilities that not every model has."""
+
+
+@click.command(
+    epilog=examples(
+        "lollms models",
+        "lollms models -b ollama -o host_address=http://127.0.0.1:11434",
+        "lollms models -p work",
+        "lollms models --json | jq -r '.[].model_name'",
+    )
+)
+@click.option(
+    "-b",
+    "--binding",
+    metavar="NAME",
+    shell_complete=complete_bindings,
+    help="The binding; without it and -p, all that are found.",
+)
+@profile_option
 @option_option
 @json_option
 @bindings_dir_option
-def models(binding: str | None, options: tuple[str, ...], as_json: bool, bindings_dir: str | None) -> None:
-    """List the models of one binding, or of all."""
-    if options and binding is None:
-        raise click.UsageError("-o says something about one binding: name it with -b")
+def models(
+    binding: str | None, profile: str | None, options: tuple[str, ...], as_json: bool, bindings_dir: str | None
+) -> None:
+    """List the models of one binding, or of all.
+
+    One that cannot be reached is told on standard error, and is no failure.
+    """
+    one = binding is not None or profile is not None
+    if options and not one:
+        raise click.UsageError("-o says something about one binding: name it with -b or -p")
+    from lollms_core.cli.choices import choose
     from lollms_core.cli.opening import new_manager
 
     manager = new_manager(bindings_dir)
-    if binding is not None:
-        listed = _models_of(manager, binding, options)
+    listed: list[dict[str, Any]] | None
+    if one:
+        listed = _models_if_reached(manager, choose(Wanted(binding, None, options, bindings_dir, profile)))
     else:
         listed = [entry for name in _names(manager) for entry in _models_if_any(manager, name)]
+    _keep_names(listed or [])
     if as_json:
-        print_json(listed)
+        print_json(listed or [])
     elif listed:
-        print_table(
-            ("BINDING", "MODEL", "SIZE", "CONTEXT", "NOTE"),
-            ((e["binding"], e["model_name"], _size(e.get("size")), e.get("ctx_size"), e.get("error")) for e in listed),
-        )
-    else:
+        print_table(COLUMNS, map(_row, listed))
+    elif listed is not None:
         say("no models found")
+
+
+def _models_if_reached(manager: LollmsLLMBindingManager, choice: Choice) -> list[dict[str, Any]] | None:
+    """The models of the one binding that was asked for; None, after a line, if its backend cannot be reached."""
+    from lollms_core.cli.app import describe
+    from lollms_core.errors import BackendTimeout, BackendUnavailable
+
+    for note in choice.notes:
+        say(note)
+    name = choice.binding.value
+    assert name is not None
+    try:
+        return _models_of(manager, name, choice.pairs, choice.kept)
+    except (BackendTimeout, BackendUnavailable) as exc:
+        say(f"{name}: {describe(exc)}")
+        return None
+
+
+def _keep_names(listed: list[dict[str, Any]]) -> None:
+    """Keep the names of what can be used, for the shell to complete -m with."""
+    from lollms_core.cli.model_cache import remember
+
+    names: dict[str, list[str]] = {}
+    for entry in listed:
+        known = names.setdefault(entry["binding"], [])
+        if entry["model_name"] and not entry.get("error"):
+            known.append(str(entry["model_name"]))
+    remember(names)
 
 
 def _names(manager: LollmsLLMBindingManager) -> Iterator[str]:
@@ -59,7 +136,7 @@ def _models_if_any(manager: LollmsLLMBindingManager, name: str) -> list[dict[str
 
     try:
         # Of a server that is not there nobody waits to hear it three times.
-        once = ("retries=0",) if "retries" in own_options(manager.binding_class(name)) else ()
+        once = [("retries", "0")] if "retries" in own_options(manager.binding_class(name)) else []
         return _models_of(manager, name, once)
     except KeyboardInterrupt:
         raise
@@ -68,23 +145,48 @@ def _models_if_any(manager: LollmsLLMBindingManager, name: str) -> list[dict[str
         return []
 
 
-def _models_of(manager: LollmsLLMBindingManager, name: str, options: tuple[str, ...]) -> list[dict[str, Any]]:
+def _models_of(
+    manager: LollmsLLMBindingManager, name: str, pairs: Sequence[tuple[str, str]], kept: Kept | None = None
+) -> list[dict[str, Any]]:
     from lollms_core.cli.opening import open_named
-    from lollms_core.cli.values import split_pairs
+    from lollms_core.cli.values import NOTHING_KEPT
 
-    with open_named(manager, name, None, split_pairs(options)).binding as opened:
-        entries = opened.listModels()
-    # A binding of few pretensions may list names alone.
-    dicts = (entry if isinstance(entry, dict) else {"model_name": str(entry)} for entry in entries)
-    return [{"binding": name, "model_name": None, **entry} for entry in dicts]
+    with open_named(manager, name, None, pairs, NOTHING_KEPT if kept is None else kept).binding as opened:
+        # A binding of few pretensions may list names alone.
+        entries = [one if isinstance(one, dict) else {"model_name": str(one)} for one in opened.listModels()]
+        return [{"binding": name, "model_name": None, **entry, **_abilities(opened, entry)} for entry in entries]
 
 
-def _size(size: object) -> str:
-    """A file's size in bytes as people read it."""
-    if not isinstance(size, (int, float)):
+def _abilities(binding: LollmsLLMBinding, entry: dict[str, Any]) -> dict[str, Any]:
+    """What a listed model can do, unless its entry says so, or it is none that can be used."""
+    if "supports" in entry or entry.get("error") or not entry.get("model_name"):
+        return {}
+    try:
+        return {"supports": sorted(binding.capabilities_of(str(entry["model_name"])))}
+    except Exception as exc:  # noqa: BLE001 - nobody asked about this model alone
+        _log.debug("%s cannot tell what %s can do: %s", binding.binding_name, entry["model_name"], exc)
+        return {}
+
+
+def _row(entry: dict[str, Any]) -> tuple[object, ...]:
+    # The names that our bindings use, and others' may.
+    parameters = next((entry[name] for name in ("n_params", "parameters") if count_of(entry.get(name))), None)
+    return (
+        entry["binding"],
+        entry["model_name"],
+        bytes_of(entry.get("size")),
+        count_of(parameters) or entry.get("parameter_size"),
+        entry.get("quantization"),
+        entry.get("ctx_size"),
+        _told(entry.get("supports")),
+        entry.get("error"),
+    )
+
+
+def _told(supports: object) -> str:
+    """Of a model's capabilities those that tell it from others; each that chats can do text, for instance."""
+    if not isinstance(supports, (list, tuple, set, frozenset)):
         return ""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+    able = {str(one) for one in supports}
+    first = ["chat"] if "chat" in able else ["text"] if "text" in able else []
+    return ",".join([*first, *(one for one in TELLING if one in able)])

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from lollms_core.cli.choices import choose
+from lollms_core.cli.handing import give_key, has_key
+from lollms_core.cli.options import no_plugins
 from lollms_core.cli.terminal import say
-from lollms_core.cli.values import constructor_keywords, sort_options, split_pairs
+from lollms_core.cli.values import NOTHING_KEPT, Kept, constructor_keywords, sort_options
 from lollms_core.errors import BindingNotFound, CapabilityNotSupported, ModelNotFound
 from lollms_core.manager import LollmsLLMBindingManager
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
     from lollms_core.cli.options import Wanted
 
-__all__ = ["Opened", "new_manager", "open_for_use", "open_named"]
+__all__ = ["Opened", "new_manager", "open_for_use", "open_named", "open_without_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,16 +40,20 @@ class Opened(NamedTuple):
 def new_manager(bindings_dir: str | None) -> LollmsLLMBindingManager:
     """The manager over what is installed and over `bindings_dir`, or the folder beside the configuration.
 
+    With ``lollms --no-plugins`` it blocks all of it.
+
     Raises:
         click.UsageError: `bindings_dir` was given and is no folder.
     """
+    allowed = () if no_plugins() else None
     if bindings_dir is not None:
         if not Path(bindings_dir).is_dir():
             raise click.UsageError(f"--bindings-dir: there is no folder {bindings_dir}")
-        return LollmsLLMBindingManager(bindings_dir)
+        return LollmsLLMBindingManager(bindings_dir, allow=allowed)
     import platformdirs
 
-    return LollmsLLMBindingManager(platformdirs.user_config_path("lollms", appauthor=False) / "llm_bindings")
+    folder = platformdirs.user_config_path("lollms", appauthor=False) / "llm_bindings"
+    return LollmsLLMBindingManager(folder, allow=allowed)
 
 
 @contextmanager
@@ -57,31 +64,64 @@ def open_for_use(wanted: Wanted) -> Iterator[Opened]:
         LollmsError, TypeError, ValueError: it can't be opened.
         click.UsageError: an option that is none.
     """
-    pairs = split_pairs(wanted.options)
+    choice = choose(wanted)
     manager = new_manager(wanted.bindings_dir)
-    name, model = wanted.binding, wanted.model
-    opened = _chosen(manager, model, pairs) if name is None else open_named(manager, name, model, pairs)
+    for note in choice.notes:
+        say(note)
+    name, model = choice.binding.value, choice.model.value
+    if name is None:
+        opened = _chosen(manager, model, choice.pairs, choice.kept)
+    else:
+        opened = open_named(manager, name, model, choice.pairs, choice.kept)
     with opened.binding:
         if name is not None and model is None:
             _take_a_model(name, opened.binding)
+        if choice.system.value is not None:
+            opened.fields["system_prompt"] = choice.system.value
         yield opened
 
 
+@contextmanager
+def open_without_model(wanted: Wanted) -> Iterator[LollmsLLMBinding]:
+    """A binding to care for models with, none of them loaded: the one named, else one as for use, said on stderr.
+
+    Raises:
+        LollmsError, TypeError, ValueError: it can't be opened.
+        click.UsageError: an option that is none.
+    """
+    choice = choose(wanted)
+    manager = new_manager(wanted.bindings_dir)
+    for note in choice.notes:
+        say(note)
+    name = choice.binding.value
+    if name is None:
+        name = _name_of_choice(manager)
+        say(f"using {name}")
+    with open_named(manager, name, None, choice.pairs, choice.kept).binding as binding:
+        yield binding
+
+
 def open_named(
-    manager: LollmsLLMBindingManager, name: str, model: str | None, pairs: Sequence[tuple[str, str]]
+    manager: LollmsLLMBindingManager,
+    name: str,
+    model: str | None,
+    pairs: Sequence[tuple[str, str]],
+    kept: Kept = NOTHING_KEPT,
 ) -> Opened:
-    """The binding `name`, with `model` in use if one is given.
+    """The binding `name`, with `model` in use if one is given, and with its key if one is kept.
 
     Raises:
         LollmsError, TypeError, ValueError: it can't be opened, or has no such model.
         click.UsageError: an option that is none.
     """
     cls = manager.binding_class(name)
-    construct, parameters, as_defaults = sort_options(cls, pairs)
+    construct, parameters, as_defaults = sort_options(cls, pairs, kept)
+    keywords = constructor_keywords(cls)[0]
     if as_defaults:
         construct |= parameters
-    if model is not None and "model_name" in constructor_keywords(cls)[0]:
+    if model is not None and "model_name" in keywords:
         construct["model_name"] = model
+    give_key(construct, cls, name, "service_key" in keywords, kept)
     binding = manager.open_binding(name, **construct)
     # A constructor that keeps its **kwargs to itself has set no defaults: then they go with the call.
     fields = {key: value for key, value in parameters.items() if key not in binding.defaults}
@@ -99,7 +139,9 @@ def _load(binding: LollmsLLMBinding, model: str) -> None:
 # Choosing ---------------------------------------------------------------------------------------------
 
 
-def _chosen(manager: LollmsLLMBindingManager, model: str | None, pairs: Sequence[tuple[str, str]]) -> Opened:
+def _chosen(
+    manager: LollmsLLMBindingManager, model: str | None, pairs: Sequence[tuple[str, str]], kept: Kept
+) -> Opened:
     """What can answer with nothing configured; never a folder's binding.
 
     The order is: a local server that answers, the embedded model, a remote service whose key is set.
@@ -110,7 +152,7 @@ def _chosen(manager: LollmsLLMBindingManager, model: str | None, pairs: Sequence
     """
     name = _name_of_choice(manager)
     given = model is not None or any(key in ("model_path", "model_name") for key, _ in pairs)
-    opened = open_named(manager, name, EMBEDDED[1] if name == EMBEDDED[0] and not given else model, pairs)
+    opened = open_named(manager, name, EMBEDDED[1] if name == EMBEDDED[0] and not given else model, pairs, kept)
     binding = opened.binding
     if binding.model_name is None:
         # Its server may have one loaded; else the newest is.
@@ -135,6 +177,7 @@ def _name_of_choice(manager: LollmsLLMBindingManager) -> str:
         remote = remote or (name if place == "remote" else None)
     if EMBEDDED[0] in usable:
         return EMBEDDED[0]
+    remote = remote or next(filter(has_key, sorted(usable)), None)
     if remote is not None:
         return remote
     others = ", ".join(manager.get_available_bindings())

@@ -7,19 +7,26 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+if TYPE_CHECKING:
+    from lollms_core.cli.tables import Column
 
 __all__ = [
     "TextOut",
+    "colours",
     "harmless",
     "leave",
     "log_said",
+    "never_show",
     "one_line",
+    "piped_in",
     "print_json",
     "print_table",
     "quiet_log",
     "reader_left",
     "say",
+    "width_of_terminal",
 ]
 
 # Control characters, which a model or a plugin's metadata could use to take over the terminal.
@@ -33,8 +40,35 @@ def harmless(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    """`text` on one line, without control characters."""
-    return harmless(" ".join(str(text).split()))
+    """`text` on one line, without control characters, and without the keys that were taken from where they are kept."""
+    return harmless(" ".join(_without_keys(str(text)).split()))
+
+
+_keys: set[str] = set()
+
+
+def never_show(key: str) -> None:
+    """Have ``***`` in the place of `key` in every line, table and JSON document from now on.
+
+    A model's text is not looked through: it comes in pieces, and no model is told the key.
+    """
+    _keys.add(key)
+
+
+def _without_keys(text: str) -> str:
+    if not _keys:
+        return text
+    from lollms_core.redaction import Redaction
+
+    return Redaction(_keys).text(text)
+
+
+def colours(stream: TextIO | None = None) -> bool:
+    """Whether `stream`, by default stdout, may get colours: a terminal, and NO_COLOR is not set (no-color.org)."""
+    stream = sys.stdout if stream is None else stream
+    if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
 
 
 def say(text: object) -> None:
@@ -91,6 +125,22 @@ def leave(code: int, text: str = "") -> NoReturn:
     sys.exit(code)
 
 
+def piped_in() -> str | None:
+    """All of what is piped in, None where stdin is a terminal or closed.
+
+    Raises:
+        click.UsageError: it is no text.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as exc:
+        import click
+
+        raise click.UsageError(f"standard input is not text in {exc.encoding}: {exc.reason} at {exc.start}") from None
+
+
 def standard_output() -> TextIO:
     """Stdout.
 
@@ -106,16 +156,28 @@ def print_json(value: Any) -> None:
     """One JSON document on stdout; ASCII, so that it survives any encoding of the pipe."""
     import json
 
-    standard_output().write(json.dumps(value, indent=2, default=str) + "\n")
+    standard_output().write(_without_keys(json.dumps(value, indent=2, default=str)) + "\n")
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Aligned columns on stdout; the last one is not padded."""
-    lines = [tuple(head), *(tuple("-" if cell in (None, "") else one_line(cell) for cell in row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        standard_output().write("  ".join(padded).rstrip() + "\n")
+def width_of_terminal() -> int | None:
+    """The cells of a line on stdout, None where that is no terminal and lines are as long as they are."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if standard_output().isatty() else None
+
+
+def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[object]]) -> None:
+    """Aligned columns on stdout, on a terminal no wider than it: see :mod:`lollms_core.cli.tables`.
+
+    A str among `columns` is the head of one that is never left out.
+    """
+    from lollms_core.cli.tables import Column, fitted
+
+    out = standard_output()
+    mark = "…" if (out.encoding or "").lower().replace("-", "").startswith("utf") else "~"
+    whole = [Column(column, least=10) if isinstance(column, str) else column for column in columns]
+    cells = [["" if cell is None else one_line(cell) for cell in row] for row in rows]
+    out.write("".join(f"{line}\n" for line in fitted(whole, cells, width_of_terminal(), mark)))
 
 
 class TextOut:

@@ -16,9 +16,21 @@ import click
 from lollms_core.arguments import COMMON_NAMES
 from lollms_core.binding import LollmsLLMBinding
 from lollms_core.errors import UnsupportedParameter, close_names
+from lollms_core.redaction import Hidden
 from lollms_core.request import REQUEST_FIELDS, GenerationRequest
 
-__all__ = ["Rest", "Sorted", "constructor_keywords", "convert", "own_options", "sort_options", "split_pairs"]
+__all__ = [
+    "NOTHING_KEPT",
+    "Kept",
+    "Rest",
+    "Sorted",
+    "constructor_keywords",
+    "convert",
+    "own_options",
+    "sort_options",
+    "split_pairs",
+    "takes_text",
+]
 
 ELSEWHERE = {"model": "-m", "model_name": "-m", "images": "-i", "system_prompt": "-s", "stream": "--no-stream"}
 """Names that have an option of their own."""
@@ -26,8 +38,12 @@ ELSEWHERE = {"model": "-m", "model_name": "-m", "images": "-i", "system_prompt":
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def split_pairs(pairs: Iterable[str]) -> list[tuple[str, str]]:
+def split_pairs(pairs: Iterable[str], said: str = "-o") -> list[tuple[str, str]]:
     """``key=value`` strings as pairs.
+
+    Args:
+        pairs: the strings.
+        said: where they come from, for messages.
 
     Raises:
         click.UsageError: one has no ``=``, or its key has an option of its own.
@@ -37,9 +53,9 @@ def split_pairs(pairs: Iterable[str]) -> list[tuple[str, str]]:
         key, equals, value = pair.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
-            raise click.UsageError(f"-o takes KEY=VALUE, not {pair!r}")
+            raise click.UsageError(f"{said} takes KEY=VALUE, not {pair!r}")
         if key in ELSEWHERE:
-            raise click.UsageError(f"-o {key}: use {ELSEWHERE[key]}")
+            raise click.UsageError(f"{said} {key}: use {ELSEWHERE[key]}")
         found.append((key, value))
     return found
 
@@ -58,11 +74,31 @@ class Sorted(NamedTuple):
     as_defaults: bool
 
 
-def sort_options(cls: type[LollmsLLMBinding], pairs: Sequence[tuple[str, str]]) -> Sorted:
-    """Sort `pairs` by what `cls` declares, with the values converted.
+class Kept(NamedTuple):
+    """What is said of a binding in another place than the flags.
+
+    Attributes:
+        options: a profile's, typed.
+        said: where options come from that no flag gave, for messages.
+        key: the name of the key that the binding is given, None for one of the binding's own name, if there is one.
+    """
+
+    options: Mapping[str, Any] = types.MappingProxyType({})
+    said: Mapping[str, str] = types.MappingProxyType({})
+    key: str | None = None
+
+
+NOTHING_KEPT = Kept()
+
+
+def sort_options(
+    cls: type[LollmsLLMBinding], pairs: Sequence[tuple[str, str]], kept: Kept = NOTHING_KEPT, *, strict: bool = False
+) -> Sorted:
+    """Sort `pairs`, and the options of a profile that are not among them, by what `cls` declares, typed.
 
     A name that the constructor spells out goes there, then come the request's fields and the binding's own
-    options. Other names go to a constructor of the author's own that takes any (``**kwargs``).
+    options. Other names go to a constructor of the author's own that takes any (``**kwargs``); where it hands them on
+    to the contract's, which refuses what is not declared, `strict` has them refused here already.
 
     Raises:
         UnsupportedParameter: nothing of that name, with close ones.
@@ -71,19 +107,24 @@ def sort_options(cls: type[LollmsLLMBinding], pairs: Sequence[tuple[str, str]]) 
     keywords, rest = constructor_keywords(cls)
     fields = {name: hint for name, hint in _hints(GenerationRequest).items() if name in REQUEST_FIELDS}
     fields |= own_options(cls)
-    construct: dict[str, Any] = {}
+    construct: dict[str, Any] = Hidden()  # a key may be among them
     parameters: dict[str, Any] = {}
-    for key, text in pairs:
+    given = {key for key, _ in pairs}
+    stored = [(key, value) for key, value in kept.options.items() if key not in given]
+    for key, said in [*stored, *pairs]:
         if key in keywords:
             target, hint = construct, keywords[key]
         elif key in fields:
             target, hint = parameters, fields[key]
-        elif rest.anything:
+        elif rest.anything and not (strict and rest.defaults):
             target, hint = construct, Any
         else:
             known = (keywords.keys() | fields.keys()) - ELSEWHERE.keys()
-            raise UnsupportedParameter(f"{cls.__name__} has no option {key!r}.{close_names(key, known)}")
-        value = convert(key, text, hint)
+            where = f" ({kept.said[key]})" if key in kept.said else ""
+            raise UnsupportedParameter(f"{cls.__name__} has no option {key!r}{where}.{close_names(key, known)}")
+        # A profile's text is one already where the type has texts; else it stands for a path, say, or was written so.
+        as_it_is = key not in given and (not isinstance(said, str) or takes_text(hint, said))
+        value = said if as_it_is else convert(key, said, hint, kept.said.get(key, "-o"))
         # A list may be given piece by piece: -o stop=A -o stop=B.
         repeated = isinstance(value, list) and isinstance(target.get(key), list)
         target[key] = target[key] + value if repeated else value
@@ -167,8 +208,21 @@ class _NotOfType(ValueError):
     """The text is no value of this type; the message says what would be one."""
 
 
-def convert(key: str, text: str, hint: Any) -> Any:
-    """The value that `text` stands for where `hint` is the declared type.
+def takes_text(hint: Any, text: str) -> bool:
+    """Whether `text` is itself a value of the declared type `hint`."""
+    origin, members = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Required, typing.NotRequired, typing.Annotated):
+        return takes_text(members[0], text)
+    if origin in (typing.Union, types.UnionType):
+        return any(takes_text(member, text) for member in members)
+    if origin is typing.Literal:
+        return text in members
+    plain = origin or hint
+    return plain in (str, object) or not isinstance(plain, type)
+
+
+def convert(key: str, text: str, hint: Any, said: str = "-o") -> Any:
+    """The value that `text` stands for where `hint` is the declared type; `said` is where it comes from.
 
     Raises:
         click.UsageError: none; the message names the key and what is expected.
@@ -176,7 +230,7 @@ def convert(key: str, text: str, hint: Any) -> Any:
     try:
         return _convert(text, hint)
     except _NotOfType as exc:
-        raise click.UsageError(f"-o {key}={text}: {key} must be {exc}") from None
+        raise click.UsageError(f"{said} {key}={text}: {key} must be {exc}") from None
 
 
 def _convert(text: str, hint: Any) -> Any:

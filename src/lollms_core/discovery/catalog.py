@@ -13,7 +13,7 @@ from lollms_core.discovery.entry_points import Declared, scan
 from lollms_core.discovery.lists import REQUIRED_HOOKS_VARIABLE, Lists, is_named, normalised
 from lollms_core.discovery.records import BindingRecord
 
-__all__ = ["HOOK_GROUP", "PACKAGES", "Catalog", "HookEntries", "discover"]
+__all__ = ["HOOK_GROUP", "PACKAGES", "Catalog", "HookEntries", "discover", "hook_entries"]
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def discover(directory: Path, group: str, lists: Lists) -> Catalog:
     candidates += _folders(scan_directory(directory), directory, lists, installed)
     candidates.sort(key=lambda candidate: candidate.record.name)  # stable: of one name, who has it stays first
     _report(found.problems, candidates, lists)
-    return Catalog(candidates, _hooks(found.group(HOOK_GROUP), lists), found.problems)
+    return Catalog(candidates, hook_entries(found.group(HOOK_GROUP), lists), found.problems)
 
 
 def _installed(declared: Declared, lists: Lists) -> Candidate:
@@ -166,7 +166,8 @@ def _folders(
     return candidates
 
 
-def _hooks(declared: Iterable[Declared], lists: Lists) -> HookEntries:
+def hook_entries(declared: Iterable[Declared], lists: Lists) -> HookEntries:
+    """What of the entry points `declared` in the hook group may be used. What may not is logged."""
     usable = []
     lacking = []
     unmet = set(lists.required_hooks)

@@ -57,6 +57,8 @@ class Lists:
         """
         if is_named(self.deny, name, distribution):
             return f"it is on the denylist ({DENY_VARIABLE})"
+        if self.allow is not None and not self.allow:
+            return f"no plugin is allowed (--no-plugins, or {ALLOW_VARIABLE} is empty)"
         if self.allow is not None and not is_named(self.allow, name, distribution):
             return f"it is not on the allowlist ({ALLOW_VARIABLE})"
         return None

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from lollms_core import (
     Capability,
     EmbedRequest,
     Event,
+    Finding,
     GenerationRequest,
     LollmsError,
     UnsupportedParameter,
@@ -126,6 +127,18 @@ class LlamaCppBinding(HubPulls):
             self._load(as_path(model_path, "model_path"), model_name)
         elif model_name is not None:
             self._load(self._library.find(model_name), model_name)
+
+    @classmethod
+    def diagnose(cls, timeout: float) -> Iterable[Finding]:
+        """Whether llama.cpp computes on this machine, tried in a further process as :func:`probe` does."""
+        from lollms_llamacpp.probing import probe
+
+        found = probe(timeout=timeout)
+        facts = {"version": found.version, "system_info": found.system_info, "seconds": found.seconds}
+        if found.ok:
+            return [Finding("ok", f"{found.version} computes on this machine", facts=facts)]
+        slow = "run lollms doctor again while the machine is less busy, with a longer --timeout"
+        return [Finding("problem", str(found.error), found.remedy or slow, facts=facts | {"signal": found.signal})]
 
     # Generating and embedding ---------------------------------------------------------------------------
 

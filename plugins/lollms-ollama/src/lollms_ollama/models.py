@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
-from lollms_core import BackendUnavailable, Capability, LollmsError, Progress
+from lollms_core import BackendUnavailable, Capability, Finding, LollmsError, Progress
 from lollms_core.control import Control
 from lollms_core.redaction import Hidden
 from lollms_http import HttpBinding, JsonLines, Steps
@@ -18,7 +18,7 @@ from lollms_http.address import base_url
 from lollms_ollama import calls, steps
 from lollms_ollama.facts import in_memory, listed, loaded_entry
 from lollms_ollama.knowledge import Knowledge, running_loop
-from lollms_ollama.probe import has_models
+from lollms_ollama.probe import found_of, has_models
 from lollms_ollama.pulls import PullReader
 from lollms_ollama.vocabulary_store import VocabularyStore
 
@@ -84,6 +84,16 @@ class OllamaModels(HttpBinding):
             _log.debug("OLLAMA_HOST is not usable: %s", error)
             return None
         return "local" if has_models(found) else None
+
+    @classmethod
+    def diagnose(cls, timeout: float) -> Iterable[Finding]:
+        """Whether the Ollama of OLLAMA_HOST, or else of this machine, answers, and its version."""
+        try:
+            server = cls._server_of()
+        except (TypeError, ValueError) as error:
+            remedy = f"set {cls.host_variable} to a host, host:port or URL, or unset it"
+            return [Finding("problem", str(error), remedy, about="server")]
+        return [found_of(server, min(timeout, 5.0), cls.host_variable)]
 
     # What is known ----------------------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from lollms_core import (
     BadRequest,
@@ -14,6 +14,7 @@ from lollms_core import (
     EmbedRequest,
     Event,
     EventBinding,
+    Finding,
     GenerationRequest,
     LollmsError,
     ModelNotFound,
@@ -32,7 +33,7 @@ from lollms_openai.generations import Reading, started
 from lollms_openai.limits import Limits, policy_of
 from lollms_openai.options import OpenAIOptions, check_options
 from lollms_openai.preset import OPENAI, Preset
-from lollms_openai.probe import answers
+from lollms_openai.probe import answers, found_of
 from lollms_openai.server import server_of
 from lollms_openai.sync_side import SyncSide, run_all
 from lollms_openai.thinking import switch_of
@@ -43,6 +44,10 @@ __all__ = ["OpenAIBinding"]
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+
+_NOTHING_GIVEN: Final = dict.fromkeys(
+    ("host_address", "service_key", "verify", "organization", "project", "extra_headers")
+)
 
 
 def _needs(request: GenerationRequest) -> list[Capability]:
@@ -149,15 +154,32 @@ class OpenAIBinding(EventBinding):
     @classmethod
     def unconfigured(cls) -> Literal["local", "remote"] | None:
         """``"local"`` if the preset's server on this machine lists models, ``"remote"`` if the service's key is set."""
-        nothing = dict.fromkeys(("host_address", "service_key", "verify", "organization", "project", "extra_headers"))
         try:
-            server = server_of(cls.preset, cls.preset.name, **nothing)
+            server = server_of(cls.preset, cls.preset.name, **_NOTHING_GIVEN)
         except (TypeError, ValueError) as error:
             _log.debug("the environment is not usable for %s: %s", cls.preset.name, error)
             return None
         if cls.preset.local:
             return "local" if answers(server) else None
         return "remote" if server.key is not None else None
+
+    @classmethod
+    def diagnose(cls, timeout: float) -> Iterable[Finding]:
+        """Whether the preset's server answers, with its version, or whether the service's key is set."""
+        preset = cls.preset
+        variables = " or ".join(filter(None, (preset.key_variable, preset.base_variable)))
+        try:
+            server = server_of(preset, preset.name, **_NOTHING_GIVEN)
+        except (TypeError, ValueError) as error:
+            return [Finding("problem", str(error), f"set {variables} anew, or unset it", about="key")]
+        named = server.preset is not preset  # the environment has another server in the service's place
+        if preset.local or named:
+            return [found_of(server, min(timeout, 5.0), named=named)]
+        facts = {"variable": preset.key_variable}
+        if server.key is not None:
+            return [Finding("ok", f"{preset.key_variable} is set", None, "key", facts)]
+        remedy = f"put the service's key into {preset.key_variable} to use it"
+        return [Finding("absent", f"{preset.key_variable} is not set", remedy, "key", facts)]
 
     def capabilities_of(self, model: str | None = None) -> frozenset[Capability]:
         name = model or self.model_name

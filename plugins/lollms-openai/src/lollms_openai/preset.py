@@ -48,6 +48,7 @@ class Preset:
         stream_usage: whether it has to be asked for the usage figures of a stream.
         tokens: where its tokens come from: its own /tokenize, tiktoken, nowhere, or "probe": whoever answers.
         details: a path below the server's root with more facts on the models than /models, None if there is none.
+        version: a path below the server's root where it tells its version, and the name of it there; None if nowhere.
         embed_encoding: ``encoding_format`` to ask embeddings in; None asks for nothing.
         thinking: how its models are told to think; () where they can't be told.
         thinking_back: the name under which it wants the thinking back with an assistant message where tools are
@@ -74,6 +75,7 @@ class Preset:
     stream_usage: bool = True
     tokens: str = "none"
     details: str | None = None
+    version: tuple[str, str] | None = None
     embed_encoding: str | None = None
     thinking: Switches = ()
     thinking_back: str | None = None

@@ -86,6 +86,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
             local=True,
             fields=_fields(**_REPETITION),
             tokens="server",
+            version=("version", "version"),
             thinking=VLLM,
             thinking_back="reasoning",  # https://docs.vllm.ai/en/latest/features/interleaved_thinking/
         ),
@@ -118,6 +119,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
             ),
             tokens="server",
             details="props",
+            version=("props", "build_info"),
             thinking=LLAMA_SERVER,
             thinking_back="reasoning_content",
             named_choice=False,
