@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from bench import engine
-from bench.cases import OWN, PEERS, Case, Kit
+from bench.cases import Case, Kit
+from bench.environments import Environments
 from bench.figures import Result
 from bench.machine import machine
 from bench.page import Report, as_json, page
@@ -27,7 +28,7 @@ def main() -> None:
     folder = Path(os.environ["LOLLMS_BENCH_FOLDER"])
     kit = Kit(
         folder,
-        {OWN: sys.executable, PEERS: os.environ["LOLLMS_BENCH_PEERS"]},
+        Environments(folder / "environments", os.environ["LOLLMS_BENCH_PEERS"]),
         Path(os.environ["LOLLMS_BENCH_MODEL"]),
         options.quick,
     )
