@@ -32,6 +32,15 @@ def test_a_line_for_each_fact(info: Lollms) -> None:
     assert "nothing" not in facts
 
 
+def test_the_model_may_be_the_argument(info: Lollms) -> None:
+    """As in other programs; one that says the contrary of -m is refused."""
+    assert info("first", "-b", "knowing").stdout == info("-b", "knowing", "-m", "first").stdout
+    assert info("first", "-b", "knowing", "-m", "first").exit_code == 0
+    result = info("first", "-b", "knowing", "-m", "other")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "lollms: -m names other, and the argument first: give one of them\n"
+
+
 @pytest.mark.parametrize("how", [[], ["--json"]])
 def test_a_key_is_never_shown(info: Lollms, how: list[str]) -> None:
     """Whatever a binding's author puts into its facts."""

@@ -59,7 +59,7 @@ def test_a_model_that_is_there(pull: Lollms) -> None:
     [
         (["x", "-b", "talker"], "the binding 'talker' cannot fetch models"),
         ([" ", "-b", "knowing"], "model_name must not be empty"),
-        (["x", "-b", "knowing", "-m", "y"], "leave out -m"),
+        (["x", "-b", "knowing", "-m", "y"], "No such option"),
         (["x", "-b", "knowng"], "Did you mean knowing?"),
         ([], "Missing argument 'NAME'"),
         (["x"], "no binding was named"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from lollms_core.cli.help import examples
-from lollms_core.cli.options import Wanted, binding_options, json_option
+from lollms_core.cli.options import Wanted, binding_options, complete_models, json_option
 
 __all__ = ["info"]
 
@@ -18,13 +19,19 @@ _FIRST = ("binding_name", "model_name", "loaded", "ctx_size", "supports", "param
 
 @click.command(
     epilog=examples(
-        "lollms info -b llamacpp -m smollm2",
+        "lollms info smollm2",
+        "lollms info llama3.2 -b ollama --json",
     )
 )
+@click.argument("name", metavar="[MODEL]", required=False, shell_complete=complete_models)
 @binding_options
 @json_option
-def info(wanted: Wanted, as_json: bool) -> None:
-    """Tell what is known of a model, and what it can do."""
+def info(wanted: Wanted, as_json: bool, name: str | None) -> None:
+    """Tell what is known of MODEL, or of the one that would answer, and what it can do."""
+    if name is not None:
+        if wanted.model not in (None, name):
+            raise click.UsageError(f"-m names {wanted.model}, and the argument {name}: give one of them")
+        wanted = replace(wanted, model=name)
     from lollms_core.cli.opening import open_for_use
     from lollms_core.cli.terminal import print_json, standard_output, width_of_terminal
 

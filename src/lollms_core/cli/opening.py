@@ -57,8 +57,12 @@ def new_manager(bindings_dir: str | None) -> LollmsLLMBindingManager:
 
 
 @contextmanager
-def open_for_use(wanted: Wanted) -> Iterator[Opened]:
+def open_for_use(wanted: Wanted, tell: Callable[[str], object] = say) -> Iterator[Opened]:
     """A binding with a model in use: those named, else ones that can be used as things are, said on stderr.
+
+    Args:
+        wanted: what the flags say.
+        tell: gets the line with what was chosen.
 
     Raises:
         LollmsError, TypeError, ValueError: it can't be opened.
@@ -70,12 +74,12 @@ def open_for_use(wanted: Wanted) -> Iterator[Opened]:
         say(note)
     name, model = choice.binding.value, choice.model.value
     if name is None:
-        opened = _chosen(manager, model, choice.pairs, choice.kept)
+        opened = _chosen(manager, model, choice.pairs, choice.kept, tell)
     else:
         opened = open_named(manager, name, model, choice.pairs, choice.kept)
     with opened.binding:
         if name is not None and model is None:
-            _take_a_model(name, opened.binding)
+            _take_a_model(name, opened.binding, tell)
         if choice.system.value is not None:
             opened.fields["system_prompt"] = choice.system.value
         yield opened
@@ -140,7 +144,11 @@ def _load(binding: LollmsLLMBinding, model: str) -> None:
 
 
 def _chosen(
-    manager: LollmsLLMBindingManager, model: str | None, pairs: Sequence[tuple[str, str]], kept: Kept
+    manager: LollmsLLMBindingManager,
+    model: str | None,
+    pairs: Sequence[tuple[str, str]],
+    kept: Kept,
+    tell: Callable[[str], object],
 ) -> Opened:
     """What can answer with nothing configured; never a folder's binding.
 
@@ -156,9 +164,9 @@ def _chosen(
     binding = opened.binding
     if binding.model_name is None:
         # Its server may have one loaded; else the newest is.
-        _take_a_model(name, binding, tell=_log.debug)
+        _take_a_model(name, binding, _log.debug)
     shown = _model_of(binding)
-    say(f"using {name}" + (f", model {shown}" if shown else ""))
+    tell(f"using {name}" + (f", model {shown}" if shown else ""))
     return opened
 
 
@@ -195,7 +203,7 @@ def _place_of(manager: LollmsLLMBindingManager, name: str) -> str | None:
         return None
 
 
-def _take_a_model(name: str, binding: LollmsLLMBinding, tell: Callable[[str], object] = say) -> None:
+def _take_a_model(name: str, binding: LollmsLLMBinding, tell: Callable[[str], object]) -> None:
     """Where a binding has no model in use, load the newest that it lists, and tell so.
 
     One that does not list or load models, or lists none, is left as it is: it may need no model, or will say what

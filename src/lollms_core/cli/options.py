@@ -12,6 +12,7 @@ import click
 __all__ = [
     "Wanted",
     "binding_options",
+    "binding_without_model_options",
     "bindings_dir_option",
     "complete_bindings",
     "complete_models",
@@ -104,18 +105,26 @@ class Wanted:
 
 def binding_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the options that say which binding it uses; it gets them as one :class:`Wanted`, ``wanted``."""
+    return _with_options(command, _model_option)
 
+
+def binding_without_model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, for a command that takes the model's name another way, or none."""
+    return _with_options(command)
+
+
+def _with_options(command: Callable[..., Any], *model_option: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def call(
         binding: str | None,
-        model: str | None,
         options: tuple[str, ...],
         bindings_dir: str | None,
         profile: str | None,
+        model: str | None = None,
         **others: Any,
     ) -> Any:
         return command(wanted=Wanted(binding, model, options, bindings_dir, profile), **others)
 
-    for option in (bindings_dir_option, option_option, _model_option, _binding_option, profile_option):
+    for option in (bindings_dir_option, option_option, *model_option, _binding_option, profile_option):
         call = option(call)
     return call

@@ -7,7 +7,7 @@ import time
 import click
 
 from lollms_core.cli.help import examples
-from lollms_core.cli.options import Wanted, binding_options
+from lollms_core.cli.options import Wanted, binding_without_model_options
 
 __all__ = ["pull"]
 
@@ -19,11 +19,9 @@ __all__ = ["pull"]
     )
 )
 @click.argument("name")
-@binding_options
+@binding_without_model_options
 def pull(wanted: Wanted, name: str) -> None:
     """Fetch the model NAME; after Ctrl-C, the next try goes on from what has come."""
-    if wanted.model is not None:
-        raise click.UsageError("the model to fetch is the argument: leave out -m")
     from lollms_core.cli.fetching import shown
     from lollms_core.cli.figures import bytes_of, time_of
     from lollms_core.cli.opening import open_without_model

@@ -178,7 +178,7 @@ class OpenAIBinding(EventBinding):
         facts = {"variable": preset.key_variable}
         if server.key is not None:
             return [Finding("ok", f"{preset.key_variable} is set", None, "key", facts)]
-        remedy = f"put the service's key into {preset.key_variable} to use it"
+        remedy = f"put the service's key into {preset.key_variable}, or keep it with: lollms keys set {preset.name}"
         return [Finding("absent", f"{preset.key_variable} is not set", remedy, "key", facts)]
 
     def capabilities_of(self, model: str | None = None) -> frozenset[Capability]:

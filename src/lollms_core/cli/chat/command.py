@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from lollms_core.cli.chat.conversation import Conversation
 
 __all__ = ["chat"]
+
+_log = logging.getLogger(__name__)
 
 
 @click.command(
@@ -64,7 +67,8 @@ def chat(
     file = Path(resume).expanduser() if resume else last_saved() if go_on else None
     conversation = Conversation() if file is None else Conversation.read(file)
     wanted = _with_saved(wanted, conversation)
-    with functions_to_call(tools) as functions, open_for_use(wanted) as (binding, fields):
+    tell = _log.debug if on_terminal else say  # on a terminal the greeting says it
+    with functions_to_call(tools) as functions, open_for_use(wanted, tell) as (binding, fields):
         conversation.binding = wanted.binding
         conversation.options = _parameters(type(binding), wanted.options)
         # A system prompt of a profile's: here it is the conversation's, which may be told another.
