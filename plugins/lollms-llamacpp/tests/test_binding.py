@@ -342,6 +342,15 @@ def test_context_sizes(tmp_path: Path, make_tiny: Make, caplog: pytest.LogCaptur
         assert (info["ctx_size"], info["trained_ctx_size"]) == (8192, 100_000)
 
 
+@pytest.mark.parametrize("trained", [1, 3, 7])
+def test_a_context_of_few_tokens(tmp_path: Path, make_tiny: Make, trained: int) -> None:
+    """Whatever a damaged file says: fewer tokens than sequences that are embedded at once."""
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(make_tiny(llama__context_length=trained, tokenizer__ggml__add_bos_token=False))
+    with LlamaCppBinding(model_path=file) as binding:
+        assert [len(vector) for vector in binding.embed(["a"] * 9)] == [32] * 9
+
+
 def test_load_while_others_ask(tiny: LlamaCppBinding) -> None:
     """Switching to and fro under requests from several threads: every request is served whole."""
     answers: list[object] = []

@@ -127,7 +127,9 @@ class Context:
             params.n_outputs_max = n_sequences
         else:
             # Vectors are pooled over what is computed in one go, so that must be the whole text.
-            params.n_batch = params.n_ubatch = n_ctx
+            # A damaged file may say that it was trained for three tokens: llama.cpp ends the process where its batch,
+            # which is no larger than the context, has no row for each sequence.
+            params.n_ctx = params.n_batch = params.n_ubatch = max(n_ctx, n_sequences)
             params.embeddings, params.pooling_type = True, pooling
         set_attention(params, options)
         with lib.loading:
