@@ -16,6 +16,7 @@ __all__ = [
     "head",
     "model",
     "n_words",
+    "ollama_model",
     "ollama_stream",
     "ollama_whole",
     "openai_stream",
@@ -103,6 +104,29 @@ def ollama_stream(pieces: Sequence[str]) -> Iterator[bytes]:
 def ollama_whole(pieces: Sequence[str]) -> bytes:
     """An answer of /api/chat that is not streamed."""
     return _compact(_ollama(len(pieces), len(pieces), "".join(pieces), done=True)).encode()
+
+
+def ollama_model(name: str) -> bytes:
+    """The answer of /api/show, with what a client may want to know of a small model."""
+    kind = "llama"
+    sizes = {"block_count": 32, "context_length": 131072, "embedding_length": 4096, "attention.head_count": 32}
+    record = {
+        "license": "apache-2.0",
+        "modelfile": f"FROM {name}",
+        "template": "{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}<|end|>{{ end }}<|assistant|>",
+        "details": {
+            "parent_model": "",
+            "format": "gguf",
+            "family": kind,
+            "families": [kind],
+            "parameter_size": "8.0B",
+            "quantization_level": "Q4_K_M",
+        },
+        "model_info": {"general.architecture": kind, **{f"{kind}.{key}": size for key, size in sizes.items()}},
+        "capabilities": ["completion", "tools"],
+        "modified_at": "2025-11-24T16:00:00.123456789Z",
+    }
+    return _compact(record).encode()
 
 
 def head(content_type: str, length: int | None = None) -> bytes:

@@ -61,8 +61,7 @@ class Loopback:
     def answer(self, transport: asyncio.Transport, path: str, body: bytes) -> None:
         """Send the answer to a request."""
         if path == USED:
-            used = json.dumps(time.process_time()).encode()
-            transport.write(answers.head(_JSON, len(used)) + used)
+            transport.write(b"".join(_whole(json.dumps(time.process_time()).encode())))
             return
         asked = json.loads(body or b"{}")
         stream = bool(asked.get("stream", path == "/api/chat"))
@@ -82,14 +81,19 @@ class Loopback:
 
     def _made(self, path: str, name: str, stream: bool, usage: bool) -> tuple[bytes, ...]:
         words = answers.words(answers.n_words(name))
+        if path == "/api/show":
+            return _whole(answers.ollama_model(name))
         if not stream:
-            whole = answers.ollama_whole(words) if path == "/api/chat" else answers.openai_whole(words)
-            return answers.head(_JSON, len(whole)), whole
+            return _whole(answers.ollama_whole(words) if path == "/api/chat" else answers.openai_whole(words))
         if path == "/api/chat":
             kind, records = "application/x-ndjson", answers.ollama_stream(words)
         else:
             kind, records = "text/event-stream; charset=utf-8", answers.openai_stream(words, usage=usage)
         return answers.head(kind), *answers.chunked(records, self._gathered)
+
+
+def _whole(body: bytes) -> tuple[bytes, ...]:
+    return answers.head(_JSON, len(body)), body
 
 
 async def _in_turn(waiting: list[tuple[asyncio.Transport, tuple[bytes, ...]]]) -> None:
