@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
 
 from bench.cases import OWN, Contestant, Kit, Task
 from bench.contestants.http.answers import model
 from bench.processes import Process
 
-__all__ = ["CALLBACK", "OURS", "RAW", "SDK", "Dialect", "contestants", "loopback", "measured"]
+__all__ = ["CALLBACK", "OURS", "RAW", "SDK", "STREAMED", "Dialect", "contestants", "loopback", "measured"]
 
 Dialect: TypeAlias = Literal["openai", "ollama"]
 
 OURS: Final[Mapping[Dialect, str]] = {"openai": "lollms-openai", "ollama": "lollms-ollama"}
 SDK: Final[Mapping[Dialect, str]] = {"openai": "openai SDK", "ollama": "ollama SDK"}
 RAW: Final = "httpx + json"
+STREAMED: Final = "{}, streamed"
 CALLBACK: Final[Mapping[Dialect, str]] = {name: f"{ours}, callback" for name, ours in OURS.items()}
 
 _PEERS: Final[Mapping[Dialect, tuple[tuple[str, str, str, dict[str, Any]], ...]]] = {
@@ -39,7 +41,12 @@ def measured(do: str, words: int, seconds: float) -> dict[str, Any]:
 
 
 def contestants(
-    dialect: Dialect, task: dict[str, Any], *, callback: bool = False, without: tuple[str, ...] = ()
+    dialect: Dialect,
+    task: dict[str, Any],
+    *,
+    callback: bool = False,
+    streamed: bool = False,
+    without: tuple[str, ...] = (),
 ) -> tuple[Contestant, ...]:
     """Ours, the floor, and the peers but for those named.
 
@@ -47,6 +54,7 @@ def contestants(
         dialect: the protocol.
         task: what each does in a round.
         callback: whether ours is there once more, with its callback.
+        streamed: whether the floor and the SDK are there once more, with plain calls that they ask for as streams.
         without: peers that cannot do it.
     """
     asked = {"model": task["model"]}
@@ -59,7 +67,13 @@ def contestants(
         for name, module, python, setting in _PEERS[dialect]
         if name not in without
     ]
-    return (*ours, Contestant(RAW, "http.raw", task, {"dialect": dialect, **asked}, OWN), *peers)
+    floor = Contestant(RAW, "http.raw", task, {"dialect": dialect, **asked}, OWN)
+    again = [
+        replace(one, name=STREAMED.format(one.name), setting={**one.setting, "streamed": True})
+        for one in (floor, *peers)
+        if streamed
+    ]
+    return (*ours, floor, *peers, *again)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ def many_cases(kit: Kit) -> list[Case]:
             "asked for, and then sends a tenth of each in turn, so all are open at the same time. The time is that of "
             "a first wave, connecting included; then comes a second, equal one. Memory is that of the process, above "
             "what it had before the first wave; what the second wave adds to it is what finished streams leave "
-            "behind. Each round has new processes. httpx is told to allow as many connections; the SDK does by itself.",
+            "behind. Each round has new processes, which have asked one plain question before. httpx "
+            "is told to allow as many connections; the SDK does by itself.",
             who,
             (
                 Column("seconds", "s", 2),

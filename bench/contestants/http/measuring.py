@@ -118,6 +118,7 @@ class _Measured:
 
     def _many(self, task: Task) -> dict[str, Any]:
         """Two equal waves of streams, all of a wave at once; what memory it takes, and what is left of it."""
+        self._client.ask()  # what is only loaded when it is first needed is no matter of the streams
         before = _resident()
         first, used = self._wave(task)
         peak, after = peak_memory(), _resident()

@@ -19,6 +19,7 @@ class Ollama(Client):
         self.versions = versions("ollama")
         self._client = ollama.Client(self.address)
         self._async = ollama.AsyncClient(self.address)
+        self._streamed = bool(setting.get("streamed"))
 
     def stream(self, take: Take) -> None:
         for part in self._client.chat(self.model, _MESSAGES, stream=True):
@@ -31,6 +32,10 @@ class Ollama(Client):
                 take(piece)
 
     def ask(self) -> str:
+        if self._streamed:
+            pieces: list[str] = []
+            self.stream(pieces.append)
+            return "".join(pieces)
         return str(self._client.chat(self.model, _MESSAGES).message.content)
 
 

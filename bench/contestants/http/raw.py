@@ -31,6 +31,7 @@ class Raw(Client):
         super().__init__(setting)
         self.versions = versions("httpx")
         self._ollama = setting["dialect"] == "ollama"
+        self._streamed = bool(setting.get("streamed"))
         self._url = self.address + ("/api/chat" if self._ollama else "/v1/chat/completions")
         self._text: Callable[[str], str] = _ollama_text if self._ollama else _openai_text
         self._client = httpx.Client(timeout=600)
@@ -56,6 +57,10 @@ class Raw(Client):
                     take(piece)
 
     def ask(self) -> str:
+        if self._streamed:
+            pieces: list[str] = []
+            self.stream(pieces.append)
+            return "".join(pieces)
         answer: dict[str, Any] = self._client.post(self._url, json=_body(self.model, stream=False)).json()
         message = answer["message"] if self._ollama else answer["choices"][0]["message"]
         text: str = message["content"]
