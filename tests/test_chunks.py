@@ -19,13 +19,14 @@ def _chunked(*pieces: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
-def _parsed(blocks: Sequence[bytes]) -> tuple[object, int]:
+def _parsed(blocks: Sequence[bytes]) -> tuple[tuple[list[str], bytes], int]:
     """The body, or the name of the error, after what can be read before it; and in how many pieces it came."""
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="POST", target="/", headers=[("Host", "a"), ("Content-Length", "0")]))
     connection.send(h11.EndOfMessage())
-    found: list[object] = []
-    body, count = b"", 0
+    found: list[str] = []
+    body = b""
+    count = 0
     try:
         for block in blocks:
             connection.receive_data(block)
@@ -56,7 +57,7 @@ def _gathered(blocks: Sequence[bytes]) -> list[bytes]:
 def test_chunks_that_came_together_are_one() -> None:
     pieces = [b'{"a": %d}\n' % number for number in range(100)]
     blocks = _gathered([HEAD + _chunked(*pieces)])
-    (_, body), count = _parsed(blocks)  # type: ignore[misc]
+    (_, body), count = _parsed(blocks)
     assert body == b"".join(pieces)
     assert count == 1
 
