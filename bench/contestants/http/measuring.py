@@ -7,6 +7,7 @@ import contextlib
 import gc
 import json
 import os
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -121,14 +122,15 @@ class _Measured:
         self._client.ask()  # what is only loaded when it is first needed is no matter of the streams
         before = _resident()
         first, used = self._wave(task)
-        peak, after = peak_memory(), _resident()
+        peak, after, blocks = peak_memory(), _resident(), sys.getallocatedblocks()
         second, _ = self._wave(task)
         return {
             "seconds": first,
             "second": second,
             "client": used / first,
             "peak": peak - before,
-            "left": (_resident() - after) / task["streams"],
+            "left": (sys.getallocatedblocks() - blocks) / task["streams"],
+            "grown": _resident() - after,
         }
 
     def _wave(self, task: Task) -> tuple[float, float]:
