@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from bench import engine
+from bench import engine, http
 from bench.cases import Case, Kit
 from bench.environments import Environments
 from bench.figures import Result
@@ -66,7 +66,10 @@ def _options() -> argparse.ArgumentParser:
 
 
 def _cases(kit: Kit) -> list[Case]:
-    return [*engine.cases(kit)]
+    return [
+        *engine.cases(kit),
+        *http.cases(kit),
+    ]
 
 
 def _write(report: Report, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from bench.figures import Result
 
-__all__ = ["OWN", "PEERS", "Case", "Column", "Contestant", "Kit", "Table", "Target"]
+__all__ = ["OWN", "PEERS", "Case", "Column", "Contestant", "Kit", "Table", "Target", "Task"]
 
 Task = Mapping[str, Any]
 
@@ -116,6 +117,8 @@ class Case:
         plot: whether it gets a picture.
         missing: why it cannot be run here; "" if it can.
         prepare: makes what its contestants need, once.
+        beside: runs what all of them work with, such as a server, until all is measured; what it gives goes into the
+            setting of each.
         reason: why a target is missed, from what was measured; "" if that says nothing.
         tables: further tables.
     """
@@ -131,5 +134,6 @@ class Case:
     plot: bool = True
     missing: str = ""
     prepare: Callable[[], None] | None = None
+    beside: Callable[[], AbstractContextManager[Task]] | None = None
     reason: Callable[[Result, Target], str] | None = None
     tables: Callable[[Result], list[Table]] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 from bench.cases import Case, Contestant, Kit
 from bench.figures import Result
@@ -24,9 +25,11 @@ def measure(case: Case, kit: Kit, tell: Callable[[str], None]) -> Result:
         case.prepare()
     result = Result(case, {contestant.name: [] for contestant in case.contestants})
     with ExitStack() as shared:
-        processes = {} if case.fresh else _started(case, kit, shared)
+        given = {} if case.beside is None else shared.enter_context(case.beside())
+        contestants = tuple(replace(one, setting={**one.setting, **given}) for one in case.contestants)
+        processes = {} if case.fresh else _started(contestants, kit, shared)
         for number in range(-1 if processes else 0, case.rounds):
-            for contestant in _turned(case.contestants, number):
+            for contestant in _turned(contestants, number):
                 with ExitStack() as own:
                     process = processes.get(contestant.name) or own.enter_context(Process(contestant, kit))
                     result.versions.setdefault(contestant.name, process.versions)
@@ -39,8 +42,8 @@ def measure(case: Case, kit: Kit, tell: Callable[[str], None]) -> Result:
     return result
 
 
-def _started(case: Case, kit: Kit, stack: ExitStack) -> dict[str, Process]:
-    return {contestant.name: stack.enter_context(Process(contestant, kit)) for contestant in case.contestants}
+def _started(contestants: tuple[Contestant, ...], kit: Kit, stack: ExitStack) -> dict[str, Process]:
+    return {contestant.name: stack.enter_context(Process(contestant, kit)) for contestant in contestants}
 
 
 def _turned(contestants: tuple[Contestant, ...], number: int) -> tuple[Contestant, ...]:

@@ -114,9 +114,9 @@ class CancellableWait:
             self._interrupted = True
             self._waiting.cancel()
 
-    async def next(self, events: AsyncIterator[_E]) -> _E | None:
+    def next(self, events: AsyncIterator[_E]) -> Awaitable[_E | None]:
         """The next event; None at the end, and when the request is cancelled."""
-        return await self.result(anext(events, None))
+        return self.result(anext(events, None))
 
     async def result(self, work: Awaitable[_T]) -> _T | None:
         """What `work` gives; None when the request is cancelled, and `work` then too."""

@@ -12,8 +12,7 @@ Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.ht
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from lollms_core.errors import ProtocolError
 
@@ -147,8 +146,7 @@ def _cut_text(data: bytes) -> str:
         return _text(data)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSentEvent:
+class ServerSentEvent(NamedTuple):
     """One event. ``event`` is its type, "message" unless the server says otherwise; data lines are joined by LF."""
 
     data: str

@@ -119,6 +119,7 @@ class Generation:
         self._reason: FinishReason | None = None  # set where the end is ours: cancelled, error
         self._first: float | None = None
         self._delivered = False
+        self._plain = False  # whether the next piece of text goes to the caller as it is, with no rule to look at it
 
     def stopped(self) -> bool:
         """Whether the caller has ended the request."""
@@ -147,6 +148,9 @@ class Generation:
             BackendTimeout: the deadline has passed.
             Refused: a middleware refused.
         """
+        if self._plain and type(event) is TextDelta:
+            self._text.append(event.text)
+            return (event,)
         if not isinstance(event, Event):
             raise self._ruled(TypeError(f"a binding must yield events, not {type(event).__name__}"))
         if isinstance(event, Finish):
@@ -174,6 +178,7 @@ class Generation:
         if self._chain is None:
             self._add(event)
             self._delivered = True
+            self._plain = self._thinking is None and self._limit is None and self._first is not None
             return (event,)
         try:
             events = self._chain.on_event(event)

@@ -19,6 +19,9 @@ MAX_DEPTH: Final = 200
 # begin another.
 _BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
 
+_scan: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # typeshed leaves it out
+_BLANKS: Final = " \t\n\r"
+
 
 def loads(text: str | bytes, **options: Any) -> Any:
     """The value of `text`; `options` are those of ``json.loads``.
@@ -31,7 +34,14 @@ def loads(text: str | bytes, **options: Any) -> Any:
             text = text.decode(json.detect_encoding(text))
         if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(text):
             raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
-    return json.loads(text, **options)
+    if options or not isinstance(text, str):
+        return json.loads(text, **options)
+    # What json.loads does for a str, without the half of its time that it spends around it.
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        return json.loads(text)  # blanks before the value, or the error
+    return value if end == len(text) or not text[end:].strip(_BLANKS) else json.loads(text)
 
 
 def _is_deep(text: str) -> bool:

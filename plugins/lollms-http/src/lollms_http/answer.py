@@ -109,18 +109,8 @@ class Answer:
             LollmsError: the server reports an error in the stream.
             ProtocolError: it sends what its protocol does not allow.
         """
-        records = iter(()) if self._deaf else self._decoder.feed(data)
-        while True:
-            try:
-                record = next(records, None)
-            except ProtocolError as error:
-                self._deaf = True
-                if self._finish is not None:
-                    return
-                raise ProtocolError(f"{self._who}: {error}") from error
-            if record is None:
-                return
-            yield from self._events(record)
+        if not self._deaf:
+            yield from self._read(self._reader.feed, self._records(self._decoder.feed(data)))
 
     def close(self, broken: StreamInterrupted | None = None) -> Iterator[Event]:
         """The events that the end of the response leaves, the Finish last.
@@ -134,7 +124,7 @@ class Answer:
         """
         yield from self._rest(broken)
         if self._finish is None:
-            yield from self._read(None, lambda: self._reader.end(self._decoder.marked))
+            yield from self._read(lambda _: self._reader.end(self._decoder.marked), (None,))
         if self._finish is None:
             if broken is not None:
                 raise broken from broken.__cause__
@@ -154,22 +144,31 @@ class Answer:
         if rest is None:
             return
         if self._decoder.is_whole and broken is None:
-            yield from self._events(rest)
+            yield from self._read(self._reader.feed, self._records(iter((rest,))))
             if self._finish is None:
                 raise ProtocolError(f"{self._who} sent no whole answer: {self._quoted(rest.text)}")
         elif isinstance(_json(rest.text), (dict, list)):  # of anything else nobody knows whether it was cut off
-            yield from self._events(rest)
+            yield from self._read(self._reader.feed, self._records(iter((rest,))))
 
-    def _events(self, text: RecordText) -> Iterator[Event]:
-        if self._finish is None:
-            record = self._record(text)
-            yield from self._read(record, lambda: self._reader.feed(record))
-            return
-        try:
-            late = [event for event in self._reader.feed(self._record(text)) if isinstance(event, Usage)]
-        except (LollmsError, *NOT_READABLE):
-            return  # the answer is whole, whatever follows it
-        yield from late
+    def _records(self, texts: Iterator[RecordText]) -> Iterator[Any]:
+        """The values of `texts`; once the answer is whole, of those that have one."""
+        while True:
+            try:
+                text = next(texts, None)
+            except ProtocolError as error:
+                self._deaf = True
+                if self._finish is not None:
+                    return
+                raise ProtocolError(f"{self._who}: {error}") from error
+            if text is None:
+                return
+            try:
+                record = self._record(text)
+            except (LollmsError, *NOT_READABLE):
+                if self._finish is None:
+                    raise
+            else:
+                yield record
 
     def _record(self, text: RecordText) -> Any:
         if not text.failed:
@@ -179,30 +178,40 @@ class Answer:
             record = {"error": text.text if found is None else found}
             if isinstance(found, Mapping) and found.get("error"):
                 record = found
-        if isinstance(record, Mapping) and record.get("error"):
+        if type(record) is dict and record.get("error"):
             error = error_of_message(record["error"], who=self._who, secrets=self._redaction)
             raise self._reader.failure(self._meaning(error))
         return record
 
-    def _read(self, record: Any, read: Callable[[], Iterable[Event]]) -> Iterator[Event]:
-        """What the reader gives, up to a Finish, which is held back."""
-        try:
-            for event in read():
-                if self._finish is not None:
-                    if isinstance(event, Usage):
+    def _read(self, read: Callable[[Any], Iterable[Event]], records: Iterable[Any]) -> Iterator[Event]:
+        """What the reader gives for `records`, but for the Finish, which is held back; after it, only Usage."""
+        for record in records:
+            if self._finish is not None:
+                yield from self._late(read, record)
+                continue
+            try:
+                for event in read(record):
+                    if self._finish is not None:
+                        if isinstance(event, Usage):
+                            yield event
+                    elif isinstance(event, Finish):
+                        self._finish = event
+                    else:
+                        if isinstance(event, (TextDelta, ReasoningDelta)) and not isinstance(event.text, str):
+                            raise TypeError(f"a piece of text is {type(event.text).__name__}")
                         yield event
-                elif isinstance(event, Finish):
-                    self._finish = event
-                else:
-                    if isinstance(event, (TextDelta, ReasoningDelta)):
-                        _check_text(event.text)
-                    yield event
-        except NOT_READABLE as error:
-            if isinstance(error, LollmsError):
-                raise
-            raise ProtocolError(
-                f"{self._who} sent a record of another shape than expected: {self._quoted(record)}"
-            ) from error
+            except NOT_READABLE as error:
+                if isinstance(error, LollmsError):
+                    raise
+                raise ProtocolError(
+                    f"{self._who} sent a record of another shape than expected: {self._quoted(record)}"
+                ) from error
+
+    def _late(self, read: Callable[[Any], Iterable[Event]], record: Any) -> list[Event]:
+        try:
+            return [event for event in read(record) if isinstance(event, Usage)]
+        except (LollmsError, *NOT_READABLE):
+            return []  # the answer is whole, whatever follows it
 
     def _shown(self, finish: Finish) -> Finish:
         """`finish` without secrets in what the server says of itself."""
@@ -216,11 +225,6 @@ class Answer:
 
     def _quoted(self, record: Any) -> str:
         return quoted(record, self._redaction)
-
-
-def _check_text(text: object) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"a piece of text is {type(text).__name__}")
 
 
 def _json(text: str | bytes) -> Any:

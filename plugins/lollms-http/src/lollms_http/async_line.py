@@ -12,6 +12,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from lollms_core.chunks import GatheredChunks
 from lollms_core.redaction import Secret
 from lollms_core.responses import StatusLine
 from lollms_http.line import STATUS_LINE, answered_before, as_httpx, not_http, pool_of, stale
@@ -25,15 +26,17 @@ class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
         self._status_line = StatusLine()
+        self._chunks = GatheredChunks()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
         data = await self._inner.read(max_bytes, timeout)
         if not self._status_line.fits(data):
             raise not_http()
-        return data
+        return self._chunks.received(data)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
         self._status_line.sent(buffer)
+        self._chunks.sent(buffer)
         await self._inner.write(buffer, timeout)
 
     async def aclose(self) -> None:

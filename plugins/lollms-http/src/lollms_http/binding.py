@@ -6,7 +6,6 @@ import logging
 import os
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeVar, overload
 from urllib.parse import urlsplit
@@ -178,13 +177,9 @@ class HttpBinding(EventBinding):
         call = self._client.run(self._prepared(request), limits, request.control)
         yield from self._client.read(call, limits, request.control, self._reader(request))
 
-    async def _aevents(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    def _aevents(self, request: GenerationRequest) -> AsyncIterator[Event]:
         request = self._with_model(request)
-        limits = self._limits(request)
-        call = await self._client.arun(self._prepared(request), limits)
-        async with aclosing(self._client.aread(call, limits, self._reader(request))) as events:
-            async for event in events:
-                yield event
+        return self._client.aread(self._prepared(request), self._limits(request), lambda: self._reader(request))
 
     def _embed(self, request: EmbedRequest) -> list[list[float]]:
         return self._client.run(self._embedded(self._with_model(request)), self._limits(request), request.control)

@@ -96,12 +96,16 @@ class HttpClient:
             self._clean(error)
             raise
 
-    async def aread(self, call: Call, limits: Limits, reader: Reader) -> AsyncGenerator[Event]:
-        """The same for asyncio."""
+    async def aread(
+        self, call: Call | Steps[Call], limits: Limits, reader: Callable[[], Reader]
+    ) -> AsyncGenerator[Event]:
+        """The same for asyncio; `call` may be a procedure that gives it, and `reader` is called after that."""
         data = b""
+        if not isinstance(call, Call):
+            call = await self.arun(call, limits)
         try:
             async with self._asynchronous().open(self._exchange(call, limits)) as response:
-                answer = self._answer(call, reader, response.content_type)
+                answer = self._answer(call, reader(), response.content_type)
                 broken: StreamInterrupted | None = None
                 try:
                     async for data in response.pieces():

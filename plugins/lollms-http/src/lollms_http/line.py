@@ -19,6 +19,7 @@ from typing import Any, Final
 import httpcore
 import httpx
 
+from lollms_core.chunks import GatheredChunks
 from lollms_core.redaction import Secret
 from lollms_core.responses import StatusLine
 
@@ -111,13 +112,14 @@ class _Stream(httpcore.NetworkStream):
         self._inner = inner
         self._line: Line | None = None
         self._status_line = StatusLine()
+        self._chunks = GatheredChunks()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         line = self._line
         data = self._inner.read(max_bytes, timeout if line is None else line.clipped(timeout))
         if not self._status_line.fits(data):
             raise not_http()
-        return data
+        return self._chunks.received(data)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         line: Line | None = getattr(_current, "line", None)
@@ -126,6 +128,7 @@ class _Stream(httpcore.NetworkStream):
             if line is not None:
                 line.attach(self._inner.get_extra_info("socket"))
         self._status_line.sent(buffer)
+        self._chunks.sent(buffer)
         self._inner.write(buffer, timeout if line is None else line.clipped(timeout))
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ class AnswerReader(Reader):
 
     def feed(self, record: Any) -> Iterator[Event]:
         message = record.get("message")
-        if isinstance(message, Mapping):
+        if isinstance(message, dict):
             text, thinking = message.get("content"), message.get("thinking")
         else:
             message = {}
@@ -69,21 +69,25 @@ class AnswerReader(Reader):
         if text:
             self._spoke = True
             yield TextDelta(text)
-        calls = message.get("tool_calls") or ()
-        yield from map(self._tool_call, calls)
+        calls = message.get("tool_calls")
+        if calls:
+            yield from map(self._tool_call, calls)
         if self._logprobs is not None:
             found = self._token_logprobs(record.get("logprobs"))
             yield from self._logprobs.of_answer(found, text or "", is_call=bool(calls), is_thought=bool(thinking))
         if record.get("done"):
-            yield Usage(whole_number(record, "prompt_eval_count"), whole_number(record, "eval_count"))
-            if self._spoke and self._logprobs is not None and not self._logprobs.seen:
-                raise CapabilityNotSupported(
-                    f"{self._who} gave no log probabilities with the answer of the model {self._model!r}; "
-                    "ask without logprobs"
-                )
-            yield self._finish(record)
+            yield from self._end(record)
         elif not message and "response" not in record and "thinking" not in record:
             raise ValueError("neither a piece of an answer nor its end")
+
+    def _end(self, record: Mapping[str, Any]) -> Iterator[Event]:
+        yield Usage(whole_number(record, "prompt_eval_count"), whole_number(record, "eval_count"))
+        if self._spoke and self._logprobs is not None and not self._logprobs.seen:
+            raise CapabilityNotSupported(
+                f"{self._who} gave no log probabilities with the answer of the model {self._model!r}; "
+                "ask without logprobs"
+            )
+        yield self._finish(record)
 
     def _finish(self, record: Mapping[str, Any]) -> Finish:
         said = record.get("done_reason")

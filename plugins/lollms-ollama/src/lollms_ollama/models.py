@@ -213,7 +213,7 @@ class OllamaModels(HttpBinding):
         call = calls.pulling(model_name, insecure=self._insecure_pull)
         reader = PullReader(self._who, model_name, self._server.redaction)
         try:
-            async with aclosing(self._client.aread(call, self._limits_without_deadline(), reader)) as events:
+            async with aclosing(self._client.aread(call, self._limits_without_deadline(), lambda: reader)) as events:
                 async for event in events:
                     if isinstance(event, Progress):
                         yield event

@@ -9,6 +9,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from lollms_core.chunks import GatheredChunks
 from lollms_core.redaction import Secret
 from lollms_core.responses import StatusLine
 from lollms_openai.transport import (
@@ -30,15 +31,17 @@ class _Stream(httpcore2.AsyncNetworkStream):
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
         self._status_line = StatusLine()
+        self._chunks = GatheredChunks()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore2's signature
         data = await self._stream.read(max_bytes, timeout)
         if not self._status_line.fits(data):
             raise not_http()
-        return data
+        return self._chunks.received(data)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore2's signature
         self._status_line.sent(buffer)
+        self._chunks.sent(buffer)
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:

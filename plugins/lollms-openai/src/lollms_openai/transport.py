@@ -21,6 +21,7 @@ from typing import Any, Final
 import httpcore2
 import httpx2
 
+from lollms_core.chunks import GatheredChunks
 from lollms_core.redaction import Secret
 from lollms_core.responses import StatusLine
 
@@ -115,17 +116,19 @@ class _LineStream(httpcore2.NetworkStream):
         self._owner: Line | None = None
         self._twin: socket.socket | None = None
         self._status_line = StatusLine()
+        self._chunks = GatheredChunks()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         owner = self._owner
         data = self._stream.read(max_bytes, timeout if owner is None else owner.within(timeout))
         if not self._status_line.fits(data):
             raise not_http()
-        return data
+        return self._chunks.received(data)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         owner = self.take()
         self._status_line.sent(buffer)
+        self._chunks.sent(buffer)
         self._stream.write(buffer, timeout if owner is None else owner.within(timeout))
 
     def start_tls(
