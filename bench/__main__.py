@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from bench import engine
+from bench import engine, start
 from bench.cases import Case, Kit
 from bench.environments import Environments
 from bench.figures import Result
@@ -28,7 +28,7 @@ def main() -> None:
     folder = Path(os.environ["LOLLMS_BENCH_FOLDER"])
     kit = Kit(
         folder,
-        Environments(folder / "environments", os.environ["LOLLMS_BENCH_PEERS"]),
+        Environments(folder, os.environ["LOLLMS_BENCH_PEERS"]),
         Path(os.environ["LOLLMS_BENCH_MODEL"]),
         options.quick,
     )
@@ -66,7 +66,10 @@ def _options() -> argparse.ArgumentParser:
 
 
 def _cases(kit: Kit) -> list[Case]:
-    return [*engine.cases(kit)]
+    return [
+        *engine.cases(kit),
+        *start.cases(kit),
+    ]
 
 
 def _write(report: Report, folder: Path) -> None:

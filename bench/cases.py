@@ -79,16 +79,24 @@ class Target:
     Attributes:
         who: the contestant's name.
         relation: whether the figure is the least or the most.
-        figure: a ratio, or without `against` a value in the column's unit.
+        figure: a ratio, or without `against` a value in the column's unit; also one that is only known when all is
+            measured.
         against: the contestant that is compared with; None compares with nobody.
         column: the key; "" is the case's first column.
+        beyond: whether the figure is what `who` has more than `against`, in the column's unit, and no ratio.
     """
 
     who: str
     relation: Literal[">=", "<="]
-    figure: float
+    figure: float | Callable[[Result], float]
     against: str | None = None
     column: str = ""
+    beyond: bool = False
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether its figure has no unit."""
+        return self.against is not None and not self.beyond
 
 
 @dataclass(frozen=True, slots=True)
