@@ -28,12 +28,16 @@ class Kit:
         pythons: the programs, by the names above.
         model: SmolLM2-135M-Instruct, a GGUF file.
         quick: whether few and short rounds have to do.
+        ollama: the folder with Ollama's program and libraries; None where it does not run.
+        no_ollama: why it does not run; "" if it does.
     """
 
     folder: Path
     pythons: Mapping[str, str]
     model: Path
     quick: bool
+    ollama: Path | None = None
+    no_ollama: str = ""
 
 
 @dataclass(frozen=True, slots=True)
