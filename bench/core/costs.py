@@ -52,9 +52,16 @@ def _middleware(kit: Kit) -> Case:
     def reason(result: Result, target: Target) -> str:
         if target.who != _ONE:
             return ""
-        whole = result.spread(_NONE, target.column)
-        assert whole is not None
-        return f"without it, {result.column(target.column).title.replace(', µs', '')} takes {whole.median:.2f} µs"
+        own, without = result.spread(_ONE, "own"), result.spread(_NONE, target.column)
+        assert own is not None
+        assert without is not None
+        if target.column == "event":
+            return (
+                f"calling the middleware's `on_event` takes {own.median:.2f} µs of it, and the rest of an event "
+                f"{without.median:.2f} µs; hooks also have the binding's own code marked at each of its steps, so "
+                "that what it calls of itself is not hooked again"
+            )
+        return f"without it a generation takes {without.median:.1f} µs"
 
     return Case(
         "core-middleware",
@@ -69,7 +76,7 @@ def _middleware(kit: Kit) -> Case:
             _passes(_NONE, task, manager=True, hook=False),
             _passes(_ONE, task, manager=True, hook=True),
         ),
-        (_GENERATION, _EVENT),
+        (_GENERATION, _EVENT, Column("own", "of this the middleware's method, µs", 3, 1e6)),
         (
             *(Target(_NONE, "<=", _spread_of(key), _DIRECT, key) for key in ("generation", "event")),
             Target(_ONE, "<=", 20, _NONE, "generation", beyond=True),
