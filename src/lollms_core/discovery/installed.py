@@ -107,7 +107,12 @@ class Installed:
     def named(self, name: str) -> Iterator[Distribution]:
         """Those of that name, however it is spelled."""
         wanted = normalised(name)
-        return self._found(lambda folder: normalised(_stem(folder)) == wanted, {"name": name})
+
+        def fits(folder: str) -> bool:
+            # Names begin with a letter or a digit, which spares nearly all the longer look.
+            return folder[:1].lower() == wanted[:1] and normalised(_stem(folder)) == wanted
+
+        return self._found(fits, {"name": name})
 
     def _found(self, fits: Callable[[str], bool], context: dict[str, Any]) -> Iterator[Distribution]:
         for finder in list(sys.meta_path):
