@@ -179,8 +179,11 @@ def bench(session: nox.Session) -> None:
         "LOLLMS_BENCH_FOLDER": str(ROOT / ".bench"),
         "LOLLMS_BENCH_MODEL": smollm2_file(session),
         "LOLLMS_BENCH_PEERS": server_python(session, native),
+        "LOLLMS_BENCH_NO_OLLAMA": no_ollama(),
         "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in helpers),
     }
+    if not environment["LOLLMS_BENCH_NO_OLLAMA"]:
+        environment["LOLLMS_BENCH_OLLAMA"] = str(ollama_program(session))
     session.run("python", "-m", "bench", *session.posargs, env=environment, interrupt_timeout=30)
 
 

@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from bench import engine, http
+from bench import core, engine, http, start
 from bench.cases import Case, Kit
 from bench.environments import Environments
 from bench.figures import Result
@@ -26,11 +26,14 @@ def main() -> None:
     """Measure what was asked for and write what came out."""
     options = _options().parse_args()
     folder = Path(os.environ["LOLLMS_BENCH_FOLDER"])
+    ollama = os.environ.get("LOLLMS_BENCH_OLLAMA")
     kit = Kit(
         folder,
-        Environments(folder / "environments", os.environ["LOLLMS_BENCH_PEERS"]),
+        Environments(folder, os.environ["LOLLMS_BENCH_PEERS"]),
         Path(os.environ["LOLLMS_BENCH_MODEL"]),
         options.quick,
+        Path(ollama) if ollama else None,
+        "" if ollama else os.environ.get("LOLLMS_BENCH_NO_OLLAMA") or "no Ollama was given",
     )
     chosen = [case for case in _cases(kit) if all(word in case.name for word in options.k)]
     if options.list or not chosen:
@@ -68,6 +71,8 @@ def _options() -> argparse.ArgumentParser:
 def _cases(kit: Kit) -> list[Case]:
     return [
         *engine.cases(kit),
+        *start.cases(kit),
+        *core.cases(kit),
         *http.cases(kit),
     ]
 

@@ -29,12 +29,16 @@ class Kit:
         pythons: the programs, by the names above.
         model: SmolLM2-135M-Instruct, a GGUF file.
         quick: whether few and short rounds have to do.
+        ollama: the folder with Ollama's program and libraries; None where it does not run.
+        no_ollama: why it does not run; "" if it does.
     """
 
     folder: Path
     pythons: Mapping[str, str]
     model: Path
     quick: bool
+    ollama: Path | None = None
+    no_ollama: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +84,24 @@ class Target:
     Attributes:
         who: the contestant's name.
         relation: whether the figure is the least or the most.
-        figure: a ratio, or without `against` a value in the column's unit.
+        figure: a ratio, or without `against` a value in the column's unit; also one that is only known when all is
+            measured.
         against: the contestant that is compared with; None compares with nobody.
         column: the key; "" is the case's first column.
+        beyond: whether the figure is what `who` has more than `against`, in the column's unit, and no ratio.
     """
 
     who: str
     relation: Literal[">=", "<="]
-    figure: float
+    figure: float | Callable[[Result], float]
     against: str | None = None
     column: str = ""
+    beyond: bool = False
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether its figure has no unit."""
+        return self.against is not None and not self.beyond
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,12 +33,14 @@ class Verdict:
 
     Attributes:
         target: that target.
-        measured: of a ratio, the medians' and the least and the greatest of the rounds'.
+        figure: what it asks for.
+        measured: of a ratio or a difference, the medians' and the least and the greatest of the rounds'.
         reached: whether the medians keep to it.
         reason: why not, if something that was measured says it.
     """
 
     target: Target
+    figure: float
     measured: Spread
     reached: bool
     reason: str = ""
@@ -72,21 +76,31 @@ class Result:
         return Spread.of(values) if values else None
 
     def ratio(self, who: str, against: str, key: str = "") -> Spread:
-        """How two contestants compare."""
+        """How many times as much a contestant has as another."""
+        return self._compared(who, against, key, operator.truediv)
+
+    def difference(self, who: str, against: str, key: str = "") -> Spread:
+        """How much more a contestant has than another, in the column's unit."""
+        return self._compared(who, against, key, operator.sub)
+
+    def _compared(self, who: str, against: str, key: str, how: Callable[[float, float], float]) -> Spread:
         ours, theirs = self.values(who, key), self.values(against, key)
-        each = [one / other for one, other in zip(ours, theirs, strict=True)]
-        return Spread(Spread.of(ours).median / Spread.of(theirs).median, min(each), max(each))
+        each = [how(one, other) for one, other in zip(ours, theirs, strict=True)]
+        return Spread(how(Spread.of(ours).median, Spread.of(theirs).median), min(each), max(each))
 
     def verdicts(self) -> list[Verdict]:
         """Of all the case's targets."""
         return [self._verdict(target) for target in self.case.targets if self.rounds]
 
     def _verdict(self, target: Target) -> Verdict:
-        if target.against is None:
-            measured = Spread.of(self.values(target.who, target.column))
-        else:
-            measured = self.ratio(target.who, target.against, target.column)
-        least = target.relation == ">="
-        reached = measured.median >= target.figure if least else measured.median <= target.figure
+        measured, figure = self._measured(target), target.figure
+        wanted = figure(self) if callable(figure) else figure
+        reached = measured.median >= wanted if target.relation == ">=" else measured.median <= wanted
         reason = "" if reached or self.case.reason is None else self.case.reason(self, target)
-        return Verdict(target, measured, reached, reason)
+        return Verdict(target, wanted, measured, reached, reason)
+
+    def _measured(self, target: Target) -> Spread:
+        if target.against is None:
+            return Spread.of(self.values(target.who, target.column))
+        compare = self.difference if target.beyond else self.ratio
+        return compare(target.who, target.against, target.column)

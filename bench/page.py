@@ -71,7 +71,7 @@ def _summary(results: list[Result]) -> str:
                 (
                     link,
                     _what(result, verdict.target),
-                    _asked(result, verdict.target),
+                    _asked(result, verdict),
                     _got(result, verdict),
                     f"{mark}{reason}",
                 )
@@ -80,14 +80,14 @@ def _summary(results: list[Result]) -> str:
 
 
 def _what(result: Result, target: Target) -> str:
-    of = f", {result.column(target.column).title}" if target.column or target.against is None else ""
-    against = "" if target.against is None else f" over {target.against}"
+    of = f", {result.column(target.column).title}" if target.column or not target.is_ratio else ""
+    against = "" if target.against is None else f" {'beyond' if target.beyond else 'over'} {target.against}"
     return f"{target.who}{against}{of}"
 
 
-def _asked(result: Result, target: Target) -> str:
-    sign = {">=": "≥", "<=": "≤"}[target.relation]
-    return f"{sign} {_figure(result, target, target.figure)}"
+def _asked(result: Result, verdict: Verdict) -> str:
+    sign = {">=": "≥", "<=": "≤"}[verdict.target.relation]
+    return f"{sign} {_figure(result, verdict.target, verdict.figure)}"
 
 
 def _got(result: Result, verdict: Verdict) -> str:
@@ -99,7 +99,7 @@ def _got(result: Result, verdict: Verdict) -> str:
 
 
 def _figure(result: Result, target: Target, value: float) -> str:
-    if target.against is not None:
+    if target.is_ratio:
         return f"{value:.2f}×" if value >= 0.095 else f"{value:.3f}×"
     return f"{value:,.{result.column(target.column).digits}f}"
 
@@ -183,7 +183,8 @@ def _case_as_json(result: Result) -> dict[str, Any]:
                 "against": verdict.target.against,
                 "column": result.column(verdict.target.column).key,
                 "relation": verdict.target.relation,
-                "figure": verdict.target.figure,
+                "beyond": verdict.target.beyond,
+                "figure": verdict.figure,
                 "measured": verdict.measured.median,
                 "least": verdict.measured.least,
                 "most": verdict.measured.most,

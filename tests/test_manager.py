@@ -383,7 +383,7 @@ from lollms_core import LollmsLLMBindingManager
 manager = LollmsLLMBindingManager({str(site.bindings)!r}, entry_point_group={GROUP!r})
 print([name for name in ("importlib_metadata", "pluggy", "packaging", "lollms_core.binding") if name in sys.modules])
 manager.get_available_bindings(), manager.records()
-print([name for name in ("pluggy", "lollms_core.binding") if name in sys.modules])
+print([name for name in ("importlib_metadata", "pluggy", "lollms_core.binding") if name in sys.modules])
 print(manager.create_binding("mine") is not None, "pluggy" in sys.modules)
 """
     assert run_python(code).splitlines() == ["[]", "[]", "True False"]

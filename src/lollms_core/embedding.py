@@ -101,7 +101,7 @@ class Embedding:
         self._ended = True
         try:
             if self._chain is not None:
-                self._chain.on_finish(None, error)
+                self._chain.on_finish(lambda: None, error)
         finally:
             self._on_end()
 

@@ -311,7 +311,7 @@ class Generation:
             self._total = time.perf_counter() - self._started
         try:
             if self._chain is not None:
-                self._chain.on_finish(self.completion, error)
+                self._chain.on_finish(lambda: self.completion, error)
         finally:
             if self._on_end is not None:
                 self._on_end()

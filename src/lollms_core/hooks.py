@@ -260,18 +260,13 @@ class Hooks:
         return attached
 
     @property
-    def any_for_requests(self) -> bool:
-        """Whether a hook wants to stand around requests."""
-        return bool(self._implementations[MIDDLEWARE])
-
-    @property
     def any_for_creation(self) -> bool:
         """Whether a hook wants to see bindings created."""
         return bool(self._implementations[BEFORE_CREATE] or self._implementations[AFTER_CREATE])
 
     @staticmethod
     def _call(item: _Implementation, given: Mapping[str, Any]) -> Any:
-        return item.function(*(given[parameter] for parameter in item.parameters))
+        return item.function(*[given[parameter] for parameter in item.parameters])
 
     def _failed(self, item: _Implementation, exc: BaseException, secrets: Secrets = NO_SECRETS) -> None:
         if isinstance(exc, (Refused, KeyboardInterrupt)):
@@ -299,7 +294,7 @@ class BindingHooks:
 
     def __bool__(self) -> bool:
         """Whether any hook stands around requests at this moment."""
-        return self._hooks.any_for_requests
+        return bool(self._hooks._implementations[MIDDLEWARE])
 
     def middlewares(self, request: GenerationRequest | EmbedRequest) -> Sequence[Attached]:
         """See :meth:`Hooks.middlewares`."""

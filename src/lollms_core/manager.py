@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lollms_core.discovery.catalog import PACKAGES, Catalog, discover
-from lollms_core.discovery.descriptions import described
 from lollms_core.discovery.importing import one_at_a_time
 from lollms_core.discovery.lists import Lists
 from lollms_core.discovery.records import BindingRecord
@@ -87,10 +86,12 @@ class LollmsLLMBindingManager:
 
     def records(self) -> list[BindingRecord]:
         """All that is known of every place that a name comes from, sorted by name. No plugin is imported."""
-        return [
-            record if record.description_file is None else described(record)
-            for record in (candidate.record for candidate in self._found().candidates)
-        ]
+        records = [candidate.record for candidate in self._found().candidates]
+        if all(record.description_file is None for record in records):
+            return records
+        from lollms_core.discovery.descriptions import described
+
+        return [record if record.description_file is None else described(record) for record in records]
 
     def refresh(self) -> None:
         """Look anew: at what is installed, at the directory, at the allow and deny lists.

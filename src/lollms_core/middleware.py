@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from numbers import Real
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from lollms_core.discovery.reports import one_line
 from lollms_core.errors import LollmsError, Refused
@@ -74,8 +74,7 @@ class Middleware:
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(NamedTuple):
     """A middleware, who supplied it (for reports), and whether the operator requires it, whatever it says itself."""
 
     middleware: Middleware
@@ -131,19 +130,36 @@ class Chain:
             Refused: a middleware refused, or a required one failed.
         """
         events: Sequence[Event] = (event,)
-        if self._watchers is None:
-            self._watchers = [watcher for place in self._inside_out() if (watcher := self._watcher(place))]
-        for place, on_event in self._watchers:
-            passed: list[Event] = []
-            for number, inner in enumerate(events):
-                try:
-                    passed += _checked_events(on_event(inner))
-                except BaseException as exc:
-                    self._left_out(place, "on_event", exc)
-                    passed += events[number:]
-                    break
-            events = passed
+        watchers = self._watchers
+        if watchers is None:
+            watchers = self._watchers = [found for place in self._inside_out() if (found := self._watcher(place))]
+        for place, on_event in watchers:
+            if len(events) != 1:
+                events = self._each(events, place, on_event)
+                continue
+            # The usual case, one event in and one out, without a list: this runs for every event.
+            inner = events[0]
+            try:
+                given = on_event(inner)
+                if type(given) is not tuple or len(given) != 1 or given[0] is not inner:
+                    events = _checked_events(given)
+            except BaseException as exc:
+                self._left_out(place, "on_event", exc)
         return events
+
+    def _each(
+        self, events: Sequence[Event], place: int, on_event: Callable[[Event], Iterable[Event]]
+    ) -> Sequence[Event]:
+        """What one middleware leaves of several events, or of none."""
+        passed: list[Event] = []
+        for number, inner in enumerate(events):
+            try:
+                passed += _checked_events(on_event(inner))
+            except BaseException as exc:
+                self._left_out(place, "on_event", exc)
+                passed += events[number:]
+                break
+        return passed
 
     def on_error(self, error: Exception, may_retry: bool) -> Exception | Retry:
         """The error for the caller, or the first Retry that a middleware asks for if `may_retry`.
@@ -168,13 +184,22 @@ class Chain:
                 error = verdict
         return error
 
-    def on_finish(self, completion: Completion | None, error: BaseException | None) -> None:
-        """Tell all that the request has reached; of what they raise, Ctrl-C alone gets out, once all are told."""
+    def on_finish(self, completion: Callable[[], Completion | None], error: BaseException | None) -> None:
+        """Tell all that the request has reached; of what they raise, Ctrl-C alone gets out, once all are told.
+
+        `completion` is called if somebody wants to know: an inherited on_finish need not be.
+        """
         entered, self._entered, self._waiting = self._entered, [], []
         interrupt: KeyboardInterrupt | None = None
+        told: list[Completion | None] = []
         for attached in reversed(entered):
             try:
-                attached.middleware.on_finish(completion, error)
+                on_finish = attached.middleware.on_finish
+                if getattr(on_finish, "__func__", None) is Middleware.on_finish:
+                    continue
+                if not told:
+                    told.append(completion())
+                on_finish(told[0], error)
             except KeyboardInterrupt as exc:
                 interrupt = exc
             except BaseException as exc:

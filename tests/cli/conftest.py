@@ -169,7 +169,7 @@ def bindings(tmp_path: Path) -> Path:
 def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What happens to be installed on this machine, or in its user's configuration, plays no part."""
     manager = functools.partial(LollmsLLMBindingManager, entry_point_group=GROUP)
-    monkeypatch.setattr("lollms_core.cli.opening.LollmsLLMBindingManager", manager)
+    monkeypatch.setattr("lollms_core.cli.managing.LollmsLLMBindingManager", manager)
     monkeypatch.setenv("LOLLMS_PLUGINS", "talker,closed,acme,broken")
     monkeypatch.delenv("LOLLMS_DISABLE_PLUGINS", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bindings that are installed with these tests."""
-    monkeypatch.setattr("lollms_core.cli.opening.LollmsLLMBindingManager", LollmsLLMBindingManager)
+    monkeypatch.setattr("lollms_core.cli.managing.LollmsLLMBindingManager", LollmsLLMBindingManager)
     monkeypatch.setenv("LOLLMS_PLUGINS", "openai")
 
 

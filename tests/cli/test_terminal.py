@@ -205,4 +205,6 @@ def test_listing_imports_no_plugin(
         arguments = [*arguments, "--bindings-dir", str(bindings)]
     modules = modules_after(*arguments)
     assert not modules & {"acme_all", *CLI, "lollms_core.cli.generate", "lollms_core.cli.models"}
+    # Nor what generates, and what finds more than lies in directories.
+    assert not modules & {"lollms_core.binding", "lollms_core.events", "importlib_metadata"}
     assert not [name for name in modules if name.endswith("talker")]

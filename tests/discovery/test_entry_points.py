@@ -9,6 +9,7 @@ import pytest
 from installed import Site
 
 from lollms_core.discovery.entry_points import Declared, scan
+from lollms_core.discovery.installed import Installed, OnDisk
 
 
 def test_several_groups_in_one_walk_sorted(site: Site) -> None:
@@ -56,22 +57,21 @@ def test_metadata_of_distributions_that_declare_nothing_is_not_read(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand other distributions cost one small read each."""
-    import importlib_metadata
-
     for number in range(20):
         site.distribution(f"other{number}", entry_points={"console_scripts": {f"x{number}": "mod:f"}})
     site.distribution("ours", entry_points={"test.one": {"x": "mod"}})
     for folder in site.path.glob("other*.dist-info"):
         folder.joinpath("METADATA").unlink()
     read: list[str] = []
-    original = importlib_metadata.PathDistribution.read_text
+    original = OnDisk.read_text
 
-    def read_text(self: importlib_metadata.PathDistribution, filename: str) -> str | None:
-        read.append(str(self._path))
+    def read_text(self: OnDisk, filename: str) -> str | None:
+        read.append(self.folder)
         return original(self, filename)
 
-    monkeypatch.setattr(importlib_metadata.PathDistribution, "read_text", read_text)
+    monkeypatch.setattr(OnDisk, "read_text", read_text)
     found = scan({"test.one"})
+    assert [path for path in read if "ours" in path]
     assert len(found.declared) == 1
     assert found.problems == ()
     assert not [path for path in read if "other" in path]
@@ -94,6 +94,51 @@ def test_a_directory_that_stands_on_the_path_twice(site: Site, monkeypatch: pyte
     found = scan({"test.one"})
     assert len(found.declared) == 1
     assert found.problems == ()
+
+
+@pytest.mark.parametrize("spelled", ["{}/", "{}/../site"])
+def test_it_is_one_directory_however_it_is_spelled(site: Site, monkeypatch: pytest.MonkeyPatch, spelled: str) -> None:
+    site.distribution("ours", entry_points={"test.one": {"x": "mod"}})
+    monkeypatch.setattr(sys, "path", [spelled.format(site.path), *sys.path])
+    assert [item.name for item in scan({"test.one"}).declared] == ["x"]
+
+
+def test_the_working_directory_is_looked_at_where_it_is_on_the_path(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.distribution("ours", entry_points={"test.one": {"x": "mod"}})
+    monkeypatch.chdir(site.path)
+    monkeypatch.setattr(sys, "path", ["", *(path for path in sys.path if path != str(site.path))])
+    assert [item.distribution for item in scan({"test.one"}).declared] == ["ours"]
+
+
+def test_what_is_on_the_path_but_no_str_is_passed_over(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python imports nothing from there."""
+    site.distribution("ours", entry_points={"test.one": {"x": "mod"}})
+    monkeypatch.setattr(sys, "path", [5, None, *sys.path])
+    found = scan({"test.one"})
+    assert [item.distribution for item in found.declared] == ["ours"]
+    assert found.problems == ()
+
+
+def test_distributions_in_an_egg_are_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = site.path.parent / "boiled-1.0-py3.11.egg" / "EGG-INFO"
+    folder.mkdir(parents=True)
+    (folder / "PKG-INFO").write_text("Name: boiled\nVersion: 1.0\n\n")
+    (folder / "entry_points.txt").write_text("[test.one]\nx = boiled_mod\n")
+    monkeypatch.syspath_prepend(str(folder.parent))
+    assert [item.distribution for item in scan({"test.one"}).declared] == ["boiled"]
+
+
+def test_the_same_is_found_as_by_importlib_metadata(site: Site) -> None:
+    import importlib_metadata
+
+    site.distribution("Some.Name", "1", entry_points={"test.one": {"x": "mod"}})
+    site.distribution("other", "2", entry_points={"test.two": {"y": "mod"}})
+    found = {point.dist.metadata["Name"] for point in importlib_metadata.entry_points(group="test.one") if point.dist}
+    assert {item.distribution for item in scan({"test.one"}).declared} == found == {"Some.Name"}
+    everything = [str(one.locate_file("")) for one in Installed([]).all()]
+    assert sorted(everything) == sorted(str(one.locate_file("")) for one in importlib_metadata.distributions())
 
 
 def test_distributions_in_a_zip_file_are_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ COLUMNS = (
 @bindings_dir_option
 def bindings(as_json: bool, bindings_dir: str | None) -> None:
     """List the bindings that are installed or in the bindings folder."""
-    from lollms_core.cli.opening import new_manager
+    from lollms_core.cli.managing import new_manager
 
     manager = new_manager(bindings_dir)
     records = manager.records()

@@ -64,7 +64,7 @@ def check(
     """
     if not __debug__:
         raise click.ClickException("the checks are assertions, which Python leaves out under -O: run it without")
-    from lollms_core.cli.opening import new_manager
+    from lollms_core.cli.managing import new_manager
 
     manager = new_manager(bindings_dir)
     with quiet_log():

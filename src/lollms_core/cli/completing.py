@@ -110,7 +110,7 @@ def answer(command: click.Command, instruction: str) -> int:
 
 def bindings(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """The names of bindings, from metadata and the bindings folder."""
-    from lollms_core.cli.opening import new_manager
+    from lollms_core.cli.managing import new_manager
 
     with ctx.scope(cleanup=False):
         manager = new_manager(ctx.params.get("bindings_dir"))

@@ -75,7 +75,7 @@ def models(
     if options and not one:
         raise click.UsageError("-o says something about one binding: name it with -b or -p")
     from lollms_core.cli.choices import choose
-    from lollms_core.cli.opening import new_manager
+    from lollms_core.cli.managing import new_manager
 
     manager = new_manager(bindings_dir)
     listed: list[dict[str, Any]] | None

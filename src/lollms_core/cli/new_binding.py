@@ -101,7 +101,7 @@ def new_binding(
 
 def _manager(bindings_dir: str | None) -> LollmsLLMBindingManager:
     """What is installed, and where the folders of bindings are, as for every command."""
-    from lollms_core.cli.opening import new_manager
+    from lollms_core.cli.managing import new_manager
 
     return new_manager(bindings_dir)
 

@@ -8,21 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
-
 from lollms_core.cli.choices import choose
 from lollms_core.cli.handing import give_key, has_key
-from lollms_core.cli.options import no_plugins
+from lollms_core.cli.managing import new_manager
 from lollms_core.cli.terminal import say
 from lollms_core.cli.values import NOTHING_KEPT, Kept, constructor_keywords, sort_options
 from lollms_core.errors import BindingNotFound, CapabilityNotSupported, ModelNotFound
-from lollms_core.manager import LollmsLLMBindingManager
 
 if TYPE_CHECKING:
     from lollms_core.binding import LollmsLLMBinding
     from lollms_core.cli.options import Wanted
+    from lollms_core.manager import LollmsLLMBindingManager
 
-__all__ = ["Opened", "new_manager", "open_for_use", "open_named", "open_without_model"]
+__all__ = ["Opened", "open_for_use", "open_named", "open_without_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,25 +33,6 @@ class Opened(NamedTuple):
 
     binding: LollmsLLMBinding
     fields: dict[str, Any]
-
-
-def new_manager(bindings_dir: str | None) -> LollmsLLMBindingManager:
-    """The manager over what is installed and over `bindings_dir`, or the folder beside the configuration.
-
-    With ``lollms --no-plugins`` it blocks all of it.
-
-    Raises:
-        click.UsageError: `bindings_dir` was given and is no folder.
-    """
-    allowed = () if no_plugins() else None
-    if bindings_dir is not None:
-        if not Path(bindings_dir).is_dir():
-            raise click.UsageError(f"--bindings-dir: there is no folder {bindings_dir}")
-        return LollmsLLMBindingManager(bindings_dir, allow=allowed)
-    import platformdirs
-
-    folder = platformdirs.user_config_path("lollms", appauthor=False) / "llm_bindings"
-    return LollmsLLMBindingManager(folder, allow=allowed)
 
 
 @contextmanager

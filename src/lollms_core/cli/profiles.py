@@ -261,7 +261,7 @@ def _typed(profile: Profile, binding: str | None, options: Sequence[str], bindin
         click.UsageError: a value of the wrong type, or a key.
     """
     from lollms_core.binding import LollmsLLMBinding
-    from lollms_core.cli.opening import new_manager
+    from lollms_core.cli.managing import new_manager
     from lollms_core.cli.values import Kept, sort_options, split_pairs
     from lollms_core.request import REQUEST_FIELDS, GenerationRequest
 

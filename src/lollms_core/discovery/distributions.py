@@ -6,13 +6,13 @@ group: a thousand others cost one small read each.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from lollms_core.discovery.installed import Distribution, Installed, OnDisk
 from lollms_core.discovery.lists import normalised
 from lollms_core.discovery.reports import one_line
 
@@ -41,20 +41,6 @@ class Declaring:
     place: str | None
 
 
-class _Distribution(Protocol):
-    """What is used of importlib_metadata's distributions, and of those that other finders make."""
-
-    @property
-    def metadata(self) -> Any: ...
-
-    @property
-    def requires(self) -> list[str] | None: ...
-
-    def read_text(self, filename: str, /) -> str | None: ...
-
-    def locate_file(self, path: str, /) -> Any: ...
-
-
 def declaring(groups: Collection[str], problems: list[str]) -> list[Declaring]:
     """The distributions that mention one of `groups`; what cannot be read is added to `problems`.
 
@@ -62,25 +48,26 @@ def declaring(groups: Collection[str], problems: list[str]) -> list[Declaring]:
     in one directory, the newer.
     """
     by_name: dict[str, list[Declaring]] = {}
-    for found in _mentioning(groups, problems):
+    installed = Installed(problems)
+    for found in _mentioning(installed, groups, problems):
         rivals = by_name.setdefault(normalised(found.name), [])
         if found not in rivals:  # a directory may stand on sys.path twice
             rivals.append(found)
     chosen = []
     for name, rivals in by_name.items():
-        first = _first_place(name, problems)
+        first = _first_place(name, installed)
         there = [found for found in rivals if first is None or found.place in {first, None}]
         if there:
             chosen.append(_newest(there, problems))
     return chosen
 
 
-def _mentioning(groups: Collection[str], problems: list[str]) -> Iterator[Declaring]:
+def _mentioning(installed: Installed, groups: Collection[str], problems: list[str]) -> Iterator[Declaring]:
     wanted = [group.encode() for group in groups]
-    for distribution in _distributions(problems):
+    for distribution in installed.all():
         undecodable = False
         try:
-            if _mentions_none(distribution, wanted):
+            if isinstance(distribution, OnDisk) and distribution.mentions_none(wanted):
                 continue
             text = distribution.read_text("entry_points.txt")
         except UnicodeDecodeError as exc:
@@ -92,32 +79,7 @@ def _mentioning(groups: Collection[str], problems: list[str]) -> Iterator[Declar
             yield _identified(distribution, text, undecodable)
 
 
-def _distributions(problems: list[str], **context: str) -> Iterator[_Distribution]:
-    import importlib_metadata
-
-    try:
-        yield from importlib_metadata.distributions(**context)
-    except Exception as exc:  # noqa: BLE001 - a finder on sys.meta_path that another package has put there
-        problems.append(f"the search for installed distributions broke off: {one_line(exc)}")
-
-
-def _mentions_none(distribution: _Distribution, groups: Collection[bytes]) -> bool:
-    """Whether a look at the bytes is enough; False also where there is no plain file to look at.
-
-    Nearly all distributions end here, in a third of the time that their own read_text takes.
-    """
-    folder = getattr(distribution, "_path", None)
-    if not isinstance(folder, Path):
-        return False
-    try:
-        with open(f"{folder}{os.sep}entry_points.txt", "rb") as file:  # noqa: PTH123 - Path.open costs as much again
-            content = file.read()
-    except OSError:
-        return True
-    return not any(group in content for group in groups)
-
-
-def _identified(distribution: _Distribution, text: str, undecodable: bool) -> Declaring:
+def _identified(distribution: Distribution, text: str, undecodable: bool) -> Declaring:
     name, version = _stem(distribution)
     requires: tuple[str, ...] = ()
     has_metadata = True
@@ -135,7 +97,7 @@ def _identified(distribution: _Distribution, text: str, undecodable: bool) -> De
     return Declaring(name, version, text, undecodable, has_metadata, requires, _place(distribution))
 
 
-def _headers(distribution: _Distribution) -> dict[str, list[str]] | None:
+def _headers(distribution: Distribution) -> dict[str, list[str]] | None:
     """The headers of METADATA in lower case, None if there is none.
 
     Read by hand because importing the email package takes as long as walking a few hundred distributions.
@@ -153,26 +115,27 @@ def _headers(distribution: _Distribution) -> dict[str, list[str]] | None:
     return headers
 
 
-def _stem(distribution: _Distribution) -> tuple[str, str | None]:
+def _stem(distribution: Distribution) -> tuple[str, str | None]:
     """Name and version in ``NAME-VERSION.dist-info``."""
-    folder = getattr(getattr(distribution, "_path", None), "name", "")
+    folder = Path(distribution.folder).name if isinstance(distribution, OnDisk) else ""
+    folder = folder or getattr(getattr(distribution, "_path", None), "name", "")
     name, _, version = re.sub(r"\.(dist|egg)-info$", "", folder).partition("-")
     return name or "a distribution of unknown name", version or None
 
 
-def _place(distribution: _Distribution) -> str | None:
+def _place(distribution: Distribution) -> str | None:
     try:
         return str(distribution.locate_file(""))
     except Exception:  # noqa: BLE001 - allowed to those who keep no files
         return None
 
 
-def _first_place(name: str, problems: list[str]) -> str | None:
+def _first_place(name: str, installed: Installed) -> str | None:
     """Where the first distribution of that name on ``sys.path`` lies; remains without metadata don't count."""
-    return next((_place(other) for other in _distributions(problems, name=name) if _has_metadata(other)), None)
+    return next((_place(other) for other in installed.named(name) if _has_metadata(other)), None)
 
 
-def _has_metadata(distribution: _Distribution) -> bool:
+def _has_metadata(distribution: Distribution) -> bool:
     try:
         return bool(distribution.read_text("METADATA") or distribution.read_text("PKG-INFO"))
     except UnicodeDecodeError:

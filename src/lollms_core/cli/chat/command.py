@@ -124,7 +124,7 @@ def _with_saved(wanted: Wanted, conversation: Conversation) -> Wanted:
         return wanted
     saved = conversation.options
     if saved:
-        from lollms_core.cli.opening import new_manager
+        from lollms_core.cli.managing import new_manager
 
         saved = _parameters(new_manager(wanted.bindings_dir).binding_class(conversation.binding), saved)
         for pair in set(conversation.options).difference(saved):

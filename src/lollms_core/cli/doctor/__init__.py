@@ -61,7 +61,7 @@ def doctor(timeout: float, as_json: bool, bindings_dir: str | None) -> None:
 
 def _sections(bindings_dir: str | None, seconds: float) -> Iterator[Section]:
     from lollms_core.cli.doctor import configuration, machine, packages, plugins
-    from lollms_core.cli.opening import new_manager
+    from lollms_core.cli.managing import new_manager
     from lollms_core.discovery.entry_points import scan
     from lollms_core.discovery.lists import Lists
 
