@@ -17,7 +17,10 @@ def test_they_are_as_pip_leaves_them(tmp_path: Path) -> None:
     found = list(distributions(path=[str(tmp_path)]))
     assert len({one.metadata["Name"] for one in found}) == 100
     assert all(
-        file.locate().exists() for one in found for file in one.files or () if file.parts[0].endswith(".dist-info")
+        Path(file.locate()).exists()
+        for one in found
+        for file in one.files or ()
+        if file.parts[0].endswith(".dist-info")
     )
     with_points = [one for one in found if one.entry_points]
     assert 10 < len(with_points) < 60
