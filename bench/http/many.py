@@ -44,7 +44,7 @@ def many_cases(kit: Kit) -> list[Case]:
                 Column("left", "blocks left by each stream of the second wave", 2),
             ),
             (Target(mine, "<=", 0.5, sdk), Target(mine, "<=", 1.0, column="left")),
-            rounds=1 if kit.quick else 5,
+            rounds=1 if kit.quick else 3,
             fresh=True,
             beside=lambda: loopback(kit, together=_STREAMS),
             reason=_by_the_floor,

@@ -124,7 +124,7 @@ class CancellableWait:
             if asyncio.iscoroutine(work):
                 work.close()  # never begun
             return None
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         pending = task.cancelling()
         self._waiting = task
