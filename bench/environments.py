@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -99,9 +100,14 @@ class Environments(Mapping[str, str]):
         if name in self._given:
             return self._given[name]
         if name in _OURS:
-            return str(_of_checkout(self._folder / "checkout", _OURS[name]))
+            return str(_of_checkout(self._folder / "checkout", self._sources, _OURS[name]))
         recipe = _PEERS[name]
         return str(_made(self._folder / "environments" / _place(recipe.needs, recipe), recipe))
+
+    @cached_property
+    def _sources(self) -> str:
+        """The hash of the sources when the first case wanted them: a run measures one state."""
+        return hash_of_sources()
 
     def __iter__(self) -> Iterator[str]:
         yield from self._given
@@ -119,14 +125,13 @@ def _place(names: tuple[str, ...], recipe: _Recipe) -> str:
     return re.sub(r"[^\w.]+", "-", "-".join((version, *names, *others)))
 
 
-def _of_checkout(folder: Path, recipe: _Recipe) -> Path:
-    """That of an environment of the sources as they are now; those of earlier sources are removed."""
-    now = hash_of_sources()
+def _of_checkout(folder: Path, sources: str, recipe: _Recipe) -> Path:
+    """That of an environment of these sources; those of other ones are removed."""
     if folder.is_dir():
         for old in folder.iterdir():
-            if now not in old.name:
+            if sources not in old.name:
                 shutil.rmtree(old)
-    return _made(folder / _place(("lollms", now), recipe), recipe)
+    return _made(folder / _place(("lollms", sources), recipe), recipe)
 
 
 def _made(place: Path, recipe: _Recipe) -> Path:

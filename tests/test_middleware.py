@@ -15,7 +15,7 @@ from lollms_core.binding import LollmsLLMBinding
 from lollms_core.errors import BackendUnavailable, ModelNotFound, Refused
 from lollms_core.events import Completion, Event, Finish, TextDelta
 from lollms_core.generation import MAX_RETRIES
-from lollms_core.middleware import Middleware, Retry
+from lollms_core.middleware import Attached, Chain, Middleware, Retry
 from lollms_core.request import EmbedRequest, GenerationRequest
 
 TEXT = "".join(WORDS)
@@ -466,3 +466,25 @@ class TestEmbeddings:
         assert hooked(Flaky(), Again).embed("x") == [1.0]
         with pytest.raises(BackendUnavailable):
             hooked(Flaky(), Middleware).embed("x")
+
+
+def test_what_nobody_looks_at_is_not_made() -> None:
+    """An inherited on_finish sees nothing; one that is written gets the Completion, made once for all."""
+
+    class Looks(Middleware):
+        def on_finish(self, completion: Completion | None, error: BaseException | None) -> None:
+            seen.append(completion)
+
+    made: list[Completion] = []
+
+    def completion() -> Completion:
+        made.append(Completion(text="x"))
+        return made[-1]
+
+    seen: list[Completion | None] = []
+    for kinds, count in (((Middleware,), 0), ((Looks, Middleware, Looks), 1)):
+        chain = Chain([Attached(kind(), "a test") for kind in kinds])
+        chain.on_request(GenerationRequest(prompt="x"))
+        chain.on_finish(completion, None)
+        assert len(made) == count
+    assert seen == [made[0], made[0]]

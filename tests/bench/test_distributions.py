@@ -16,12 +16,9 @@ def test_they_are_as_pip_leaves_them(tmp_path: Path) -> None:
     add_others(tmp_path, 100)
     found = list(distributions(path=[str(tmp_path)]))
     assert len({one.metadata["Name"] for one in found}) == 100
-    assert all(
-        Path(file.locate()).exists()
-        for one in found
-        for file in one.files or ()
-        if file.parts[0].endswith(".dist-info")
-    )
+    files = [file for one in found for file in one.files or () if file.parts[0].endswith(".dist-info")]
+    assert len(files) > 400
+    assert all(Path(str(file.locate())).exists() for file in files)
     with_points = [one for one in found if one.entry_points]
     assert 10 < len(with_points) < 60
     assert not [point for one in found for point in one.entry_points if "lollms" in point.group or point.group == "llm"]

@@ -186,9 +186,16 @@ def modules_after(*arguments: str) -> set[str]:
 
 
 def test_the_version_costs_next_to_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    """No click, no metadata of other packages, none of the contract."""
+    """No click, no metadata of other packages, none of the contract, nothing that it does not need."""
     modules = modules_after("--version")
-    assert not modules & {"click", "importlib_metadata", "pluggy", "lollms_core.binding", "rich"}
+    assert not modules & {
+        "click",
+        "importlib_metadata",
+        "pluggy",
+        "lollms_core.binding",
+        "lollms_core.cli.terminal",
+        "rich",
+    }
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["bindings"], ["bindings", "--json"]])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
 
@@ -12,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, then exit: 0, 1 after an error (told in one line on stderr), 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        from lollms_core.cli.terminal import leave
+        from lollms_core.cli.leaving import leave
 
         if given == ["--version"]:
             # The most frequent question of scripts: answered without the time that importing click takes.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from lollms_core.cli.help import LollmsContext
-from lollms_core.cli.terminal import harmless, leave, log_said, reader_left, say
+from lollms_core.cli.leaving import leave, reader_left
+from lollms_core.cli.terminal import harmless, log_said, say
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

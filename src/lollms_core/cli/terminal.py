@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from lollms_core.cli.tables import Column
@@ -16,7 +16,6 @@ __all__ = [
     "TextOut",
     "colours",
     "harmless",
-    "leave",
     "log_said",
     "never_show",
     "one_line",
@@ -24,7 +23,6 @@ __all__ = [
     "print_json",
     "print_table",
     "quiet_log",
-    "reader_left",
     "say",
     "width_of_terminal",
 ]
@@ -106,23 +104,6 @@ def quiet_log() -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.setLevel(logging.WARNING)
-
-
-def reader_left() -> None:
-    """Take the rest of the output quietly: whoever read stdout has closed it."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def leave(code: int, text: str = "") -> NoReturn:
-    """Exit, with everything written, `text` last; a reader who has left is no error."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-    except BrokenPipeError:
-        reader_left()
-    sys.exit(code)
 
 
 def piped_in() -> str | None:
