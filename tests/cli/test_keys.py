@@ -220,17 +220,15 @@ def test_a_key_typed_at_the_prompt_is_not_shown(folder: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
 def test_ctrl_c_at_the_prompt_keeps_nothing(folder: Path) -> None:
-    pexpect = pytest.importorskip("pexpect")
-    child = pexpect.spawn(sys.executable, ["-m", "lollms_core", "keys", "set", "work"], timeout=30)
-    try:
-        child.expect("Key work: ")
-        child.waitnoecho()
-        child.sendintr()
-        child.expect(pexpect.EOF)
-        assert b"Traceback" not in child.before
-    finally:
-        child.close()
-    assert child.exitstatus == 130
+    pytest.importorskip("pexpect")
+    from user_terminal import CTRL_C, UserTerminal
+
+    with UserTerminal([sys.executable, "-m", "lollms_core", "keys", "set", "work"], os.environ) as terminal:
+        terminal.see("Key work:")
+        assert not terminal.echoes()
+        terminal.type(CTRL_C)
+        assert terminal.left() == 130
+        assert "Traceback" not in terminal.text
     assert not folder.exists()
 
 
