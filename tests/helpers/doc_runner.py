@@ -26,7 +26,7 @@ from doc_shell import Line, check, check_requirement, lines_of
 
 __all__ = ["PageRun", "environment"]
 
-_SECONDS: Final = 60.0
+_SECONDS: Final = 180.0
 _OWN: Final = re.compile(r"LOLLMS_|OLLAMA_|OPENAI_|XDG_|PIP_|PYTHON|PYTEST_|.*_(API_KEY|PROXY|proxy|TOKEN)$")
 """The variables of this machine that would change what a page does."""
 
