@@ -54,7 +54,7 @@ def contestants(
         dialect: the protocol.
         task: what each does in a round.
         callback: whether ours is there once more, with its callback.
-        streamed: whether the floor and the SDK are there once more, with plain calls that they ask for as streams.
+        streamed: whether all are there once more, with plain calls that they ask for as streams.
         without: peers that cannot do it.
     """
     asked = {"model": task["model"]}
@@ -70,7 +70,7 @@ def contestants(
     floor = Contestant(RAW, "http.raw", task, {"dialect": dialect, **asked}, OWN)
     again = [
         replace(one, name=STREAMED.format(one.name), setting={**one.setting, "streamed": True})
-        for one in (floor, *peers)
+        for one in (*ours, floor, *peers)
         if streamed
     ]
     return (*ours, floor, *peers, *again)

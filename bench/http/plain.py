@@ -6,14 +6,14 @@ from typing import Final
 
 from bench.cases import Case, Column, Kit, Target
 from bench.figures import Result
-from bench.http.contestants import OURS, RAW, SDK, STREAMED, Dialect, contestants, loopback, measured
+from bench.http.contestants import OURS, RAW, SDK, Dialect, contestants, loopback, measured
 
 __all__ = ["plain_cases"]
 
 _WORDS: Final = 100
 _STREAMED: Final = (
-    " It asks for a stream all the same, so that it notices a server that falls silent, and keeps what has come; "
-    "beside it are others that do so too."
+    " Without `stream=False` it asks for a stream all the same, so that it notices a server that falls silent, and keeps "
+    "what has come: all are there once more with streams that nobody reads in pieces."
 )
 
 
@@ -29,7 +29,7 @@ def _case(kit: Kit, dialect: Dialect) -> Case:
         f"http-{dialect}-call",
         f"{service} plain call",
         f"A prompt, and its answer of {_WORDS} words, again and again in each round, over one connection, which is "
-        "open already; nobody reads it in pieces. Ours is `chat(...)`, called with the prompt alone."
+        "open already; nobody reads it in pieces. Ours is `chat(..., stream=False)`."
         + (_STREAMED if streamed else ""),
         contestants(dialect, measured("ask", _WORDS, 0.2 if kit.quick else 0.7), streamed=streamed),
         (
@@ -41,7 +41,7 @@ def _case(kit: Kit, dialect: Dialect) -> Case:
         (Target(OURS[dialect], "<=", 1.0, SDK[dialect]),),
         rounds=2 if kit.quick else 9,
         beside=lambda: loopback(kit),
-        reason=_by_the_stream if streamed else _by_the_floor,
+        reason=_by_the_floor,
     )
 
 
@@ -49,15 +49,3 @@ def _by_the_floor(result: Result, target: Target) -> str:
     assert target.against is not None
     floor = result.ratio(RAW, target.against).median
     return f"{RAW}, without any check, takes {floor:.2f}x of {target.against}"
-
-
-def _by_the_stream(result: Result, target: Target) -> str:
-    """How much of a miss is that ours reads a stream."""
-    assert target.against is not None
-    floor, sdk = (STREAMED.format(name) for name in (RAW, target.against))
-    floor_takes, sdk_takes = (result.ratio(name, target.against).median for name in (floor, sdk))
-    ours = result.ratio(target.who, sdk).median
-    return (
-        f"ours reads a stream of {_WORDS} records, for which {floor} takes {floor_takes:.2f}x and {sdk} "
-        f"{sdk_takes:.2f}x; ours is {ours:.2f}x of the latter"
-    )

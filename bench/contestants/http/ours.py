@@ -17,6 +17,7 @@ class Ours(Client):
         name = setting["binding"]
         self.versions = versions("lollms-core", f"lollms-{name}")
         self._callback = bool(setting.get("callback"))
+        self._asked = {} if setting.get("streamed") else {"stream": False}
         self._binding = LollmsLLMBindingManager("no_folder_of_bindings").open_binding(
             name, host_address=f"{self.address}{_BELOW[name]}", model_name=self.model, service_key="a-key"
         )
@@ -42,7 +43,7 @@ class Ours(Client):
                 take(event.text)
 
     def ask(self) -> str:
-        return self._binding.chat(PROMPT).text
+        return self._binding.chat(PROMPT, **self._asked).text
 
     def close(self) -> None:
         self._binding.close()

@@ -71,6 +71,24 @@ def test_chat(server: Server, make: Make, chat: Chat) -> None:
     assert server.heard[2].headers["content-type"] == "application/json"
 
 
+def test_a_whole_answer_is_one_where_it_was_asked_for(server: Server, make: Make, chat: Chat) -> None:
+    """Only `stream=False` gives a stream up; what comes of it is the same."""
+    binding = make()
+    assert chat(binding, "hi").text == binding.generate_text("hi") == "Hello"
+    assert [one.json["stream"] for one in server.heard[-2:]] == [True, True]
+    server.on("/api/chat", whole({**over(), "message": {"role": "assistant", "content": "Hello", "thinking": "hm"}}))
+    answer = chat(binding, "hi", stream=False)
+    assert (answer.text, answer.reasoning, answer.finish_reason) == ("Hello", "hm", "stop")
+    assert answer.usage == Usage(26, 282)
+    assert binding.generate_text("hi", stream=False) == "Hello"
+    assert [one.json["stream"] for one in server.heard[-2:]] == [False, False]
+    server.on("/api/chat", whole(b'{"model": "llama3.2", "message": {"role": "assistant", "content": "Hel'))
+    with pytest.raises(ProtocolError):
+        chat(binding, "hi", stream=False)
+    server.on("/api/chat", streamed(*HELLO))
+    assert chat(binding, "hi", stream=False).text == "Hello"  # a server that streams all the same is understood
+
+
 def test_what_ollama_has_no_use_for_is_told(make: Make, chat: Chat) -> None:
     assert chat(make(), "hi", logit_bias={1: 1.0}, cache_prompt=True).ignored == ("cache_prompt", "logit_bias")
 

@@ -90,7 +90,9 @@ def is_plain(request: GenerationRequest) -> bool:
 
 
 def generation(request: GenerationRequest, model: str, facts: ModelFacts | None = None) -> Call:
-    """The request for one answer, always streamed: silence is then noticed, and what has come is not lost.
+    """The request for one answer, streamed unless the caller has said ``stream=False``.
+
+    A stream is asked for where nobody reads it in pieces, too: silence is then noticed, and what has come is not lost.
 
     A plain prompt goes to /api/generate if ``completion_format`` is "text", everything else to /api/chat.
 
@@ -119,7 +121,7 @@ def generation(request: GenerationRequest, model: str, facts: ModelFacts | None 
         tools = _tools(request)
         if tools:
             body["tools"] = tools
-    body["stream"] = True
+    streamed = body["stream"] = request.stream is not False
     if request.response_format is not None:
         body["format"] = dict(request.response_format.schema)
     options = {theirs: value for ours, theirs in _OPTIONS.items() if (value := getattr(request, ours)) is not None}
@@ -138,7 +140,7 @@ def generation(request: GenerationRequest, model: str, facts: ModelFacts | None 
         if request.logprobs is not True:
             body["top_logprobs"] = request.logprobs
     path = "/api/generate" if plain else "/api/chat"
-    return Call("POST", path, _merged(body, request.backend_options), model, stream=True)
+    return Call("POST", path, _merged(body, request.backend_options), model, stream=streamed)
 
 
 def _tools(request: GenerationRequest) -> list[dict[str, Any]]:
