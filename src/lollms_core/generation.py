@@ -119,7 +119,7 @@ class Generation:
         self._reason: FinishReason | None = None  # set where the end is ours: cancelled, error
         self._first: float | None = None
         self._delivered = False
-        self._plain = False  # whether the next piece of text goes to the caller as it is, with no rule to look at it
+        self._plain = False  # whether no rule but those of middlewares has to look at the next piece of text
 
     def stopped(self) -> bool:
         """Whether the caller has ended the request."""
@@ -149,6 +149,8 @@ class Generation:
             Refused: a middleware refused.
         """
         if self._plain and type(event) is TextDelta:
+            if self._chain is not None:
+                return self._watched(event)
             self._text.append(event.text)
             return (event,)
         if not isinstance(event, Event):
@@ -175,15 +177,26 @@ class Generation:
 
     def _pass(self, event: Event) -> Sequence[Event]:
         """What the middlewares leave of `event`, which is what the caller gets."""
+        events: Sequence[Event]
         if self._chain is None:
+            events = (event,)
             self._add(event)
             self._delivered = True
-            self._plain = self._thinking is None and self._limit is None and self._first is not None
-            return (event,)
+        else:
+            events = self._watched(event)
+        self._plain = self._thinking is None and self._limit is None and self._first is not None
+        return events
+
+    def _watched(self, event: Event) -> Sequence[Event]:
+        """What the middlewares leave of `event`."""
+        assert self._chain is not None
         try:
             events = self._chain.on_event(event)
         except LollmsError as refused:
             raise self._ruled(refused) from refused.__cause__
+        if self._plain and len(events) == 1 and type(passed := events[0]) is TextDelta:
+            self._text.append(passed.text)
+            return events
         for passed in events:
             self._add(passed)
             self._delivered = True
