@@ -12,8 +12,8 @@ __all__ = ["plain_cases"]
 
 _WORDS: Final = 100
 _STREAMED: Final = (
-    " Without `stream=False` it asks for a stream all the same, so that it notices a server that falls silent, and keeps "
-    "what has come: all are there once more with streams that nobody reads in pieces."
+    " Without `stream=False` it asks for a stream all the same, so that it notices a server that falls silent and "
+    "keeps what has come: all are there once more with streams that nobody reads in pieces."
 )
 
 
@@ -29,8 +29,7 @@ def _case(kit: Kit, dialect: Dialect) -> Case:
         f"http-{dialect}-call",
         f"{service} plain call",
         f"A prompt, and its answer of {_WORDS} words, again and again in each round, over one connection, which is "
-        "open already; nobody reads it in pieces. Ours is `chat(..., stream=False)`."
-        + (_STREAMED if streamed else ""),
+        "open already; nobody reads it in pieces. Ours is `chat(..., stream=False)`." + (_STREAMED if streamed else ""),
         contestants(dialect, measured("ask", _WORDS, 0.2 if kit.quick else 0.7), streamed=streamed),
         (
             Column("call", "ms a call", 3, 1000),
