@@ -100,6 +100,7 @@ class Chain:
         self._entered: list[Attached] = []  # had their on_request: they get on_finish
         self._failed: set[int] = set()  # places in _entered
         self._watchers: list[tuple[int, Callable[[Event], Iterable[Event]]]] | None = None  # innermost first
+        self._only: tuple[int, Callable[[Event], Iterable[Event]]] | None = None  # of them, if it is one
 
     def on_request(self, request: _R) -> tuple[_R, list[Any] | None]:
         """The request for the backend, and the answer of a middleware if one took the backend's place.
@@ -129,22 +130,25 @@ class Chain:
         Raises:
             Refused: a middleware refused, or a required one failed.
         """
+        if self._only is None:
+            return self._past_all(event)
+        place, on_event = self._only
+        # The usual case, one middleware, one event in and the same one out: this runs for every event.
+        try:
+            given = on_event(event)
+            return given if type(given) is tuple and len(given) == 1 and given[0] is event else _checked_events(given)
+        except BaseException as exc:
+            self._left_out(place, "on_event", exc)
+            return (event,)
+
+    def _past_all(self, event: Event) -> Sequence[Event]:
+        """What remains of `event` outside of the outermost middleware, of however many."""
+        if self._watchers is None:
+            self._watchers = [found for place in self._inside_out() if (found := self._watcher(place))]
+            self._only = self._watchers[0] if len(self._watchers) == 1 else None
         events: Sequence[Event] = (event,)
-        watchers = self._watchers
-        if watchers is None:
-            watchers = self._watchers = [found for place in self._inside_out() if (found := self._watcher(place))]
-        for place, on_event in watchers:
-            if len(events) != 1:
-                events = self._each(events, place, on_event)
-                continue
-            # The usual case, one event in and one out, without a list: this runs for every event.
-            inner = events[0]
-            try:
-                given = on_event(inner)
-                if type(given) is not tuple or len(given) != 1 or given[0] is not inner:
-                    events = _checked_events(given)
-            except BaseException as exc:
-                self._left_out(place, "on_event", exc)
+        for place, on_event in self._watchers:
+            events = self._each(events, place, on_event)
         return events
 
     def _each(
@@ -224,7 +228,7 @@ class Chain:
     def _left_out(self, place: int, method: str, exc: BaseException) -> None:
         attached = self._entered[place]
         self._failed.add(place)
-        self._watchers = None
+        self._watchers = self._only = None
         if isinstance(exc, (Refused, KeyboardInterrupt)):
             raise exc
         if attached.required or is_required(attached.middleware):

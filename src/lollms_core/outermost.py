@@ -12,7 +12,7 @@ import functools
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar, Token, copy_context
 from typing import TYPE_CHECKING, Any
 
 from lollms_core.embedding import aembed_through, embed_keywords, embed_through, subject_of, vectors_of
@@ -56,29 +56,25 @@ def is_inside(binding: object) -> bool:
 
 
 def iterate_inside(binding: object, events: Iterator[Any]) -> Iterator[Any]:
-    """`events`, whose code runs inside; between them, the caller's code does not."""
-    # The same as `with inside(binding)` around each step, with the fewest steps: this runs for every event.
-    place = (id(binding),)
-    token: Token[tuple[int, ...]] | None = None
+    """`events`, whose code runs inside; between them, the caller's code does not.
+
+    That code has a copy of the context in which the first event was asked for, to the end: entering one takes a quarter
+    of the time that setting a variable and setting it back takes, and this runs for every event.
+    """
+    run = copy_context().run
+    run(_INSIDE.set, (*_INSIDE.get(), id(binding)))
+    step = events.__next__
     try:
-        outer = _INSIDE.get()
-        within = outer + place
-        token = _INSIDE.set(within)
-        for event in events:
-            _INSIDE.reset(token)
-            token = None
+        while True:
+            try:
+                event = run(step)
+            except StopIteration:
+                return
             yield event
-            now = _INSIDE.get()
-            if now is not outer:  # who asks for the next event may be somebody else
-                outer, within = now, now + place
-            token = _INSIDE.set(within)
     finally:
-        if token is not None:
-            _INSIDE.reset(token)
         close = getattr(events, "close", None)
         if close is not None:
-            with inside(binding):
-                close()
+            run(close)
 
 
 async def aiterate_inside(binding: object, events: AsyncIterator[Any]) -> AsyncIterator[Any]:
