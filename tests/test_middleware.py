@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -488,3 +489,37 @@ def test_what_nobody_looks_at_is_not_made() -> None:
         chain.on_finish(completion, None)
         assert len(made) == count
     assert seen == [made[0], made[0]]
+
+
+def test_between_events_the_caller_is_outside() -> None:
+    """What the binding's own code asks of itself is not hooked again; what the caller asks meanwhile is."""
+    place: ContextVar[str] = ContextVar("place", default="nowhere")
+    seen: list[str] = []
+
+    class Asking(Events):
+        def _events(self, request: GenerationRequest) -> Iterator[Event]:
+            if request.prompt == "inner":
+                return iter((TextDelta("inner"), Finish("stop")))
+            return self._asked()
+
+        def _asked(self) -> Iterator[Event]:
+            for _ in range(2):
+                seen.append(place.get())
+                yield TextDelta(str(self.generate_text("inner")))
+            yield Finish("stop")
+
+    noted: list[str | None] = []
+
+    class Noting(Middleware):
+        def on_request(self, request: Any) -> Any:
+            noted.append(request.prompt)
+            return request
+
+    binding = hooked(Asking(), Noting)
+    place.set("first")
+    for text in binding.stream("x").text_stream:
+        assert text == "inner"
+        place.set("second")
+        assert binding.generate_text("inner") == "inner"
+    assert noted.count("inner") == 2
+    assert seen == ["first", "first"]  # to the end, the context in which the first event was asked for
