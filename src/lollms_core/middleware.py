@@ -130,6 +130,8 @@ class Chain:
         Raises:
             Refused: a middleware refused, or a required one failed.
         """
+        if self._watchers is None:
+            self._look()
         if self._only is None:
             return self._past_all(event)
         place, on_event = self._only
@@ -141,13 +143,16 @@ class Chain:
             self._left_out(place, "on_event", exc)
             return (event,)
 
+    def _look(self) -> None:
+        """Find who wants to see events: until the first one, or after one has failed, that is not known."""
+        watchers = [found for place in self._inside_out() if (found := self._watcher(place))]
+        self._watchers = watchers
+        self._only = watchers[0] if len(watchers) == 1 else None
+
     def _past_all(self, event: Event) -> Sequence[Event]:
         """What remains of `event` outside of the outermost middleware, of however many."""
-        if self._watchers is None:
-            self._watchers = [found for place in self._inside_out() if (found := self._watcher(place))]
-            self._only = self._watchers[0] if len(self._watchers) == 1 else None
         events: Sequence[Event] = (event,)
-        for place, on_event in self._watchers:
+        for place, on_event in self._watchers or ():
             events = self._each(events, place, on_event)
         return events
 

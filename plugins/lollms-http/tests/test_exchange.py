@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 
-import httpx
+import httpcore
 import pytest
 
 from lollms_core import (
@@ -40,17 +40,17 @@ def caused(error: Exception, by: Exception) -> Exception:
 
 
 FAILURES: list[tuple[Exception, type[LollmsError], bool]] = [
-    (httpx.ConnectError("refused"), BackendUnavailable, True),
-    (caused(httpx.ConnectError("x"), ssl.SSLCertVerificationError("x")), BackendUnavailable, False),
-    (caused(httpx.ConnectError("x"), ssl.SSLError("wrong version")), ProtocolError, False),
-    (httpx.ConnectTimeout(""), BackendUnavailable, True),
-    (httpx.ProxyError("no"), BackendUnavailable, False),
-    (httpx.ReadError("reset"), BackendUnavailable, True),
-    (httpx.WriteError("reset"), BackendUnavailable, True),
-    (httpx.RemoteProtocolError("Server disconnected without sending a response."), BackendUnavailable, True),
-    (httpx.RemoteProtocolError("illegal status line"), ProtocolError, False),
-    (httpx.ReadTimeout(""), BackendTimeout, False),
-    (httpx.UnsupportedProtocol("x"), BadRequest, False),
+    (httpcore.ConnectError("refused"), BackendUnavailable, True),
+    (caused(httpcore.ConnectError("x"), ssl.SSLCertVerificationError("x")), BackendUnavailable, False),
+    (caused(httpcore.ConnectError("x"), ssl.SSLError("wrong version")), ProtocolError, False),
+    (httpcore.ConnectTimeout(""), BackendUnavailable, True),
+    (httpcore.ProxyError("no"), BackendUnavailable, False),
+    (httpcore.ReadError("reset"), BackendUnavailable, True),
+    (httpcore.WriteError("reset"), BackendUnavailable, True),
+    (httpcore.RemoteProtocolError("Server disconnected without sending a response."), BackendUnavailable, True),
+    (httpcore.RemoteProtocolError("illegal status line"), ProtocolError, False),
+    (httpcore.ReadTimeout(""), BackendTimeout, False),
+    (httpcore.UnsupportedProtocol("x"), BadRequest, False),
 ]
 
 
@@ -92,9 +92,9 @@ def test_retry_after() -> None:
 
 
 def test_failures_in_the_answer() -> None:
-    assert isinstance(exchange().broken(httpx.ReadError("reset")), StreamInterrupted)
-    assert isinstance(exchange().broken(httpx.RemoteProtocolError("incomplete chunked read")), StreamInterrupted)
-    silent = exchange().broken(httpx.ReadTimeout(""))
+    assert isinstance(exchange().broken(httpcore.ReadError("reset")), StreamInterrupted)
+    assert isinstance(exchange().broken(httpcore.RemoteProtocolError("incomplete chunked read")), StreamInterrupted)
+    silent = exchange().broken(httpcore.ReadTimeout(""))
     assert isinstance(silent, BackendTimeout)
     assert "no sign of life for 5 s" in str(silent)
     assert "'m'" in str(silent)

@@ -251,7 +251,7 @@ def test_other_packages_loggers_are_left_as_they_were(make: Make) -> None:
     one.chat("x")
     asyncio.run(two.achat("x"))
     own = {name for name, logger in logging.root.manager.loggerDict.items() if isinstance(logger, logging.Logger)}
-    assert {name for name in own if name.partition(".")[0] in ("httpx", "httpcore")} <= set(LOGGERS)
+    assert {name for name in own if name.partition(".")[0] == "httpcore"} <= set(LOGGERS)
     assert all(len(logging.getLogger(name).filters) == len(filters) + 2 for name, filters in before.items())
     one.close()
     two.close()

@@ -1,7 +1,7 @@
 """lollms-http: everything that a lollms-core binding over HTTP needs, but for what its backend says.
 
 A binding subclasses :class:`HttpBinding` and writes what is sent (:class:`Call`) and what the records of the answer
-mean (:class:`Reader`). Importing this package is cheap: httpx is imported with the first request.
+mean (:class:`Reader`). Importing this package is cheap: httpcore is imported with the first request.
 """
 
 from __future__ import annotations

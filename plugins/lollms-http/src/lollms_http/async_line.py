@@ -6,18 +6,18 @@ What is left is to tell from the first bytes whether it is HTTP that the peer sp
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import httpcore
-import httpx
 
 from lollms_core.chunks import GatheredChunks
-from lollms_core.redaction import Secret
 from lollms_core.responses import StatusLine
-from lollms_http.line import STATUS_LINE, answered_before, as_httpx, not_http, pool_of, stale
+from lollms_http.address import Server
+from lollms_http.line import STATUS_LINE, answered_before, not_http, stale
+from lollms_http.pools import pool_to
 
-__all__ = ["AsyncTransport"]
+__all__ = ["AsyncPool"]
 
 
 class _Stream(httpcore.AsyncNetworkStream):
@@ -71,48 +71,29 @@ class _Backend(httpcore.AnyIOBackend):
         return _Stream(await super().connect_tcp(host, port, timeout, local_address, socket_options))
 
 
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
+class AsyncPool:
+    """The connections from one event loop to one server.
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with as_httpx():
-            async for data in self._inner:
-                yield data
+    Args:
+        server: where they go.
+        ssl_context: for https, None where the address has none.
 
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+    Raises:
+        BackendUnavailable: the proxy before it cannot be used.
+    """
 
-
-class AsyncTransport(httpx.AsyncBaseTransport):
-    """httpx over a pool of such connections; arguments as for :class:`~lollms_http.line.CancellableTransport`."""
-
-    def __init__(
-        self, ssl_context: ssl.SSLContext | None, proxy: Secret | None, *, max_idle: int, idle_seconds: float
-    ) -> None:
+    def __init__(self, server: Server, ssl_context: ssl.SSLContext | None) -> None:
         kinds = (httpcore.AsyncConnectionPool, httpcore.AsyncHTTPProxy, httpcore.AsyncSOCKSProxy)
-        self._pool: Any = pool_of(kinds, ssl_context, proxy, _Backend(), max_idle=max_idle, idle_seconds=idle_seconds)
+        self._pool: Any = pool_to(server, kinds, ssl_context, _Backend())
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        sent = httpcore.Request(
-            method=request.method,
-            url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        with as_httpx():
-            response = await self._pool.handle_async_request(sent)
-            if answered_before(response):
-                await response.aclose()
-                raise stale()
-        return httpx.Response(
-            status_code=response.status,
-            headers=response.headers,
-            stream=_Body(response.stream),
-            extensions=response.extensions,
-        )
+    async def send(self, request: httpcore.Request) -> httpcore.Response:
+        """The response to `request`, to be closed; its body is still to be read."""
+        response: httpcore.Response = await self._pool.handle_async_request(request)
+        if answered_before(response):
+            await response.aclose()
+            raise stale()
+        return response
 
     async def aclose(self) -> None:
+        """Close all of them."""
         await self._pool.aclose()

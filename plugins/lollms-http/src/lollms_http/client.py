@@ -18,18 +18,15 @@ from lollms_http.answer import NOT_READABLE, Answer, Reader, parse, quoted
 from lollms_http.call import Call
 from lollms_http.exchange import Exchange, Limits
 from lollms_http.framing import Framing, decoder_for
-from lollms_http.http_sync import SyncHttp
 from lollms_http.steps import Several, Step, Steps, Wait, Work
 
 if TYPE_CHECKING:
     from lollms_http.http_async import AsyncHttp
+    from lollms_http.http_sync import SyncHttp
 
 __all__ = ["LOGGERS", "HttpClient", "Meaning"]
 
-LOGGERS: Final = (
-    "httpx",
-    *(f"httpcore.{name}" for name in ("connection", "http11", "http2", "proxy", "socks")),
-)
+LOGGERS: Final = tuple(f"httpcore.{name}" for name in ("connection", "http11", "http2", "proxy", "socks"))
 """Who prints what a server sends; asyncio does not."""
 
 _Result = TypeVar("_Result")
@@ -61,7 +58,7 @@ class HttpClient:
         self._who = who
         self._framing = framing
         self._meaning = meaning
-        self._sync = SyncHttp(server)
+        self._sync: SyncHttp | None = None
         self._async: AsyncHttp | None = None
         self._lock = threading.Lock()
         self._guard: LogGuard | None = None
@@ -77,7 +74,7 @@ class HttpClient:
         """
         data = b""
         try:
-            with self._sync.open(self._exchange(call, limits), control) as response:
+            with self._blocking().open(self._exchange(call, limits), control) as response:
                 answer = self._answer(call, reader, response.content_type)
                 broken: StreamInterrupted | None = None
                 try:
@@ -212,12 +209,14 @@ class HttpClient:
             await asynchronous.aclose()
 
     def _end(self) -> AsyncHttp | None:
-        self._sync.close()
         with self._lock:
             self._closed = True
             if self._guard is not None:
                 self._guard.close()
-            return self._async
+            blocking, asynchronous = self._sync, self._async
+        if blocking is not None:
+            blocking.close()
+        return asynchronous
 
     # ------------------------------------------------------------------------------------------------------
 
@@ -228,7 +227,7 @@ class HttpClient:
             return None  # a blocking call in an event loop's thread cannot wait for that loop
         if isinstance(step, Several):
             return self._several(step, limits, control)
-        return self._parsed(step, self._sync.fetch(self._exchange(step, limits), control))
+        return self._parsed(step, self._blocking().fetch(self._exchange(step, limits), control))
 
     async def _astep(self, step: Step, limits: Limits) -> Any:
         if isinstance(step, Work):
@@ -342,12 +341,29 @@ class HttpClient:
         meaning = partial(self._meaning_of, call)
         return Exchange(self._server, self._who, call, limits, self._framing, meaning)
 
-    def _asynchronous(self) -> AsyncHttp:
-        with self._lock:
-            if self._closed:
-                raise BackendUnavailable(f"{self._who}: the binding is closed; create a new one")
-            if self._async is None:
-                from lollms_http.http_async import AsyncHttp
+    def _blocking(self) -> SyncHttp:
+        if self._sync is not None:
+            return self._sync  # once closed, it says so itself
+        # Before the lock is taken, which a child would find taken if another thread forks meanwhile.
+        from lollms_http.http_sync import SyncHttp
 
+        with self._lock:
+            self._check_open()
+            if self._sync is None:
+                self._sync = SyncHttp(self._server)
+            return self._sync
+
+    def _asynchronous(self) -> AsyncHttp:
+        if self._async is not None:
+            return self._async
+        from lollms_http.http_async import AsyncHttp
+
+        with self._lock:
+            self._check_open()
+            if self._async is None:
                 self._async = AsyncHttp(self._server)
             return self._async
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendUnavailable(f"{self._who}: the binding is closed; create a new one")

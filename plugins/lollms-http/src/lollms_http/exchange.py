@@ -104,12 +104,9 @@ class Exchange:
         self._lost = False
 
     @property
-    def headers(self) -> dict[str, str]:
-        """The headers of this request alone."""
-        headers = {"Accept": ", ".join(self._types)}
-        if self.call.body is not None:
-            headers["Content-Type"] = "application/json"
-        return headers
+    def accepts(self) -> str:
+        """The types of an answer, as the Accept header has them."""
+        return ", ".join(self._types)
 
     def failed(self, error: Exception) -> float:
         """Seconds to wait before the next try, after a failure before the first byte of a response.

@@ -1,4 +1,4 @@
-"""The asyncio transport: one httpx.AsyncClient for each event loop that a binding is used in."""
+"""The asyncio transport: one pool of connections for each event loop that a binding is used in."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import httpcore
 
 from lollms_core import BackendUnavailable, LollmsError
 from lollms_core.forks import forget_in_child
 from lollms_http.address import Server
+from lollms_http.async_line import AsyncPool
 from lollms_http.exchange import MAX_ERROR_BYTES, Exchange
-from lollms_http.http_sync import (
-    DRAIN_SECONDS,
-    IDLE_SECONDS,
-    MAX_IDLE,
-    headers_for,
-    naming_the_proxy,
-    ssl_context_for,
-)
-
-if TYPE_CHECKING:
-    import httpx
+from lollms_http.http_sync import DRAIN_SECONDS
+from lollms_http.pools import ssl_context_for
+from lollms_http.wire import ERRORS, adecoded, headers_of, headers_to, request_of
 
 __all__ = ["AsyncHttp", "AsyncResponse"]
 
@@ -32,17 +27,19 @@ _log = logging.getLogger(__name__)
 
 
 class AsyncResponse:
-    """A response that has begun."""
+    """A response that has begun; attributes as of :class:`~lollms_http.http_sync.Response`."""
 
-    def __init__(self, exchange: Exchange, response: httpx.Response) -> None:
+    def __init__(self, exchange: Exchange, response: httpcore.Response) -> None:
+        self.status = response.status
+        self.headers = headers_of(response)
         self._exchange = exchange
         self._response = response
-        self._raw = response.aiter_bytes()
+        self._raw = adecoded(response.stream, self.headers)  # type: ignore[arg-type]  # the stream of an async pool
 
     @property
     def content_type(self) -> str:
         """What the server says it is."""
-        return str(self._response.headers.get("content-type", ""))
+        return self.headers.get("content-type", "")
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes.
@@ -50,19 +47,15 @@ class AsyncResponse:
         Raises:
             LollmsError: it breaks off, comes too late, or is too large.
         """
-        import httpx
-
         exchange = self._exchange
         try:
             while (data := await _within(exchange, anext(self._raw, None))) is not None:
                 yield exchange.received(data)
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (*ERRORS, TimeoutError) as error:
             raise exchange.broken(error) from error
 
     async def rest(self) -> AsyncGenerator[bytes]:
         """The little that follows a complete answer; where it is read to its end, the connection can be used again."""
-        import httpx
-
         until = time.monotonic() + DRAIN_SECONDS
         left = MAX_ERROR_BYTES
         try:
@@ -73,8 +66,19 @@ class AsyncResponse:
                     return
                 left -= len(data)
                 yield data
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (*ERRORS, TimeoutError) as error:
             _log.debug("%s: the connection cannot be used again: %r", self._exchange.who, error)
+
+    async def beginning(self) -> bytes:
+        """As much of a refusal's body as is worth reading."""
+        body = b""
+        # What has come says enough, also if the connection then breaks.
+        with contextlib.suppress(*ERRORS):
+            async for data in self._raw:
+                body += data
+                if len(body) >= MAX_ERROR_BYTES:
+                    break
+        return body[:MAX_ERROR_BYTES]
 
     async def aclose(self) -> None:
         """Free the connection, or close it if the body was not read to its end."""
@@ -99,13 +103,14 @@ class AsyncHttp:
         self._lock = threading.Lock()
         self._closed = False
         self._ssl_context: Any = None
-        self._clients: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
+        self._headers = headers_to(server)
+        self._pools: dict[asyncio.AbstractEventLoop, _LoopPool] = {}
         forget_in_child(self)
 
     def forget_connections(self) -> None:
         """See :class:`~lollms_core.forks.ForgetsInChild`."""
         self._lock = threading.Lock()
-        self._clients = {}
+        self._pools = {}
 
     async def fetch(self, exchange: Exchange) -> bytes:
         """The whole body of the response.
@@ -123,10 +128,9 @@ class AsyncHttp:
         Raises:
             LollmsError: what went wrong.
         """
-        raw = await self._begin(exchange)
-        response = AsyncResponse(exchange, raw)
+        response = await self._begin(exchange)
         try:
-            exchange.accepted(raw.headers)
+            exchange.accepted(response.headers)
             yield response
         finally:
             await response.aclose()
@@ -142,100 +146,69 @@ class AsyncHttp:
     def _closing(self, here: asyncio.AbstractEventLoop | None) -> list[Coroutine[Any, Any, None]]:
         with self._lock:
             self._closed = True
-            clients = list(self._clients.items())
-            self._clients.clear()
-        for loop, client in clients:
+            pools = list(self._pools.items())
+            self._pools.clear()
+        for loop, pool in pools:
             if loop is not here:
-                client.close_from_outside(loop)
-        return [client.aclose() for loop, client in clients if loop is here]
+                pool.close_from_outside(loop)
+        return [pool.aclose() for loop, pool in pools if loop is here]
 
-    async def _begin(self, exchange: Exchange) -> httpx.Response:
+    async def _begin(self, exchange: Exchange) -> AsyncResponse:
         """The response that is an answer, after as many tries as it takes."""
-        import httpx
-
         while True:
             try:
                 exchange.check_deadline()
-                response: httpx.Response = await _within(exchange, self._send(exchange))
-                if exchange.is_done(response.status_code):
+                response: AsyncResponse = await _within(exchange, self._send(exchange))
+                if exchange.is_done(response.status):
                     return response
                 try:
-                    words = _within(exchange, _beginning(response))
-                    wait = exchange.refused(response.status_code, response.headers, await words)
+                    words = await _within(exchange, response.beginning())
+                    wait = exchange.refused(response.status, response.headers, words)
                 finally:
                     await response.aclose()
-            except (httpx.HTTPError, TimeoutError) as error:
+            except (*ERRORS, TimeoutError) as error:
                 wait = exchange.failed(error)
             if isinstance(wait, LollmsError):
                 raise wait
             await asyncio.sleep(wait)
 
-    async def _send(self, exchange: Exchange) -> httpx.Response:
-        import httpx
+    async def _send(self, exchange: Exchange) -> AsyncResponse:
+        pool = await self._opened()
+        response = AsyncResponse(exchange, await pool.send(request_of(exchange, self._headers)))
+        _log.debug("%s: %s %s: status %d", exchange.who, exchange.call.method, exchange.call.path, response.status)
+        return response
 
-        client = await self._opened()
-        limits = exchange.limits
-        request = client.build_request(
-            exchange.call.method,
-            exchange.url,
-            content=exchange.call.content(),
-            headers=exchange.headers,
-            timeout=httpx.Timeout(limits.idle, connect=limits.connect, pool=None),
-        )
-        return await client.send(request, stream=True, follow_redirects=False)
-
-    async def _opened(self) -> httpx.AsyncClient:
+    async def _opened(self) -> AsyncPool:
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:
                 raise BackendUnavailable("the binding is closed; create a new one")
-            client = self._clients.get(loop)
-            if client is None:
+            pool = self._pools.get(loop)
+            if pool is None:
                 # A loop that was closed without its farewell (shutdown_asyncgens) cannot be used again.
-                self._clients = {known: one for known, one in self._clients.items() if not known.is_closed()}
+                self._pools = {known: one for known, one in self._pools.items() if not known.is_closed()}
                 if self._ssl_context is None:
                     self._ssl_context = ssl_context_for(self._server)
-                client = _LoopClient(self._server, self._ssl_context, lambda: self._forget(loop))
-                self._clients[loop] = client
-        await client.watch()
-        return client.http
+                pool = _LoopPool(self._server, self._ssl_context, lambda: self._forget(loop))
+                self._pools[loop] = pool
+        await pool.watch()
+        return pool.connections
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            self._clients.pop(loop, None)
+            self._pools.pop(loop, None)
 
 
-async def _beginning(response: httpx.Response) -> bytes:
-    """As much of a refusal's body as is worth reading."""
-    import httpx
-
-    body = b""
-    # What has come says enough, also if the connection then breaks.
-    with contextlib.suppress(httpx.HTTPError):
-        async for data in response.aiter_bytes():
-            body += data
-            if len(body) >= MAX_ERROR_BYTES:
-                break
-    return body[:MAX_ERROR_BYTES]
-
-
-class _LoopClient:
-    """The client of one event loop; it is closed with the loop, if not before.
+class _LoopPool:
+    """The connections of one event loop; it is closed with the loop, if not before.
 
     A loop closes the async generators that were begun in it before it ends (``shutdown_asyncgens``, which
     asyncio.run and every test runner call), and there is no other sign of its end. So one stands for us.
     """
 
     def __init__(self, server: Server, ssl_context: Any, on_end: Callable[[], None]) -> None:
-        import httpx
-
-        from lollms_http.async_line import AsyncTransport
-
-        with naming_the_proxy(server):
-            transport = AsyncTransport(ssl_context, server.proxy, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
-        # The environment has been asked already; .netrc shall not put its own key in place of ours.
-        self.http = httpx.AsyncClient(transport=transport, headers=headers_for(server), trust_env=False)
-        self._end = _closes_with_its_loop(self.http, on_end)
+        self.connections = AsyncPool(server, ssl_context)
+        self._end = _closes_with_its_loop(self.connections, on_end)
         self._watched = False
 
     async def watch(self) -> None:
@@ -246,7 +219,7 @@ class _LoopClient:
 
     async def aclose(self) -> None:
         """Close it now; in its own loop."""
-        await self.http.aclose()
+        await self.connections.aclose()
         await self._end.aclose()
 
     def close_from_outside(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -256,12 +229,12 @@ class _LoopClient:
             loop.call_soon_threadsafe(lambda: _keep(loop.create_task(self.aclose())))
 
 
-async def _closes_with_its_loop(client: httpx.AsyncClient, on_end: Callable[[], None]) -> AsyncGenerator[None]:
+async def _closes_with_its_loop(connections: AsyncPool, on_end: Callable[[], None]) -> AsyncGenerator[None]:
     try:
         yield
     finally:
         on_end()
-        await client.aclose()
+        await connections.aclose()
 
 
 _running: set[asyncio.Task[None]] = set()

@@ -1,9 +1,9 @@
 """A network backend that knows which socket serves which request, so that a request can be ended at any moment.
 
-``response.close()`` of httpx does not wake a read that blocks in another thread, and before the headers there
+``response.close()`` does not wake a read that blocks in another thread, and before the headers there
 is no response to close; shutting the socket down does. So the streams made here tell the request's
 :class:`Line` about themselves whenever its thread writes through them. This is httpcore's documented seam
-(https://www.encode.io/httpcore/network-backends/); httpx itself offers none for it.
+(https://www.encode.io/httpcore/network-backends/).
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import httpcore
-import httpx
 
 from lollms_core.chunks import GatheredChunks
-from lollms_core.redaction import Secret
 from lollms_core.responses import StatusLine
+from lollms_http.address import Server
+from lollms_http.pools import pool_to, ssl_context_for
 
-__all__ = ["STATUS_LINE", "CancellableTransport", "Line", "answered_before", "as_httpx", "not_http", "pool_of", "stale"]
+__all__ = ["STATUS_LINE", "Line", "LinePool", "answered_before", "not_http", "stale"]
 
 STATUS_LINE: Final = "lollms_status_line"
-_EXTENSION: Final = "lollms_line"
 _current = threading.local()
 
 
@@ -42,11 +41,6 @@ class Line:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._cut = threading.Event()
-
-    @property
-    def extensions(self) -> dict[str, Any]:
-        """What the httpx request must carry for the transport to find this line."""
-        return {_EXTENSION: self}
 
     @property
     def is_cut(self) -> bool:
@@ -163,33 +157,6 @@ class _Backend(httpcore.SyncBackend):
         return _Stream(super().connect_tcp(host, port, timeout, local_address, socket_options))
 
 
-class _Body(httpx.SyncByteStream):
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def __iter__(self) -> Iterator[bytes]:
-        with as_httpx():
-            yield from self._inner
-
-    def close(self) -> None:
-        self._inner.close()
-
-
-@contextlib.contextmanager
-def as_httpx() -> Iterator[None]:
-    """Raise httpcore's exceptions as httpx's of the same names, as httpx's own transport does."""
-    try:
-        yield
-    except (
-        httpcore.NetworkError,
-        httpcore.ProtocolError,
-        httpcore.ProxyError,
-        httpcore.TimeoutException,
-        httpcore.UnsupportedProtocol,
-    ) as error:
-        raise getattr(httpx, type(error).__name__)(str(error)) from error
-
-
 def not_http() -> Exception:
     """What httpcore itself raises for an answer that does not begin as one."""
     return httpcore.RemoteProtocolError("illegal status line")
@@ -210,84 +177,32 @@ def stale() -> Exception:
     return httpcore.ReadError("the connection holds an answer that nobody asked for")
 
 
-def pool_of(
-    kinds: tuple[Any, Any, Any],
-    ssl_context: ssl.SSLContext | None,
-    proxy: Secret | None,
-    backend: Any,
-    *,
-    max_idle: int,
-    idle_seconds: float,
-) -> Any:
-    """The connections of one transport.
+class LinePool:
+    """The connections to one server, registered with the requests that they serve.
 
     Args:
-        kinds: httpcore's classes for no proxy, for an HTTP and for a SOCKS proxy.
-        ssl_context: for https, None where the address has none.
-        proxy: the URL of a proxy, None for none.
-        backend: makes the connections.
-        max_idle: connections kept open for the next requests.
-        idle_seconds: how long they are.
+        server: where they go.
 
     Raises:
-        ValueError, RuntimeError, ImportError, httpx.InvalidURL: the proxy is none, or of a kind that is not there.
-    """
-    settings: dict[str, Any] = {
-        "ssl_context": ssl_context,
-        "max_connections": None,
-        "max_keepalive_connections": max_idle,
-        "keepalive_expiry": idle_seconds,
-        "network_backend": backend,
-    }
-    plain, http, socks = kinds
-    if proxy is None:
-        return plain(**settings)
-    # httpx.Proxy knows how user and password are written in a proxy's URL.
-    through = httpx.Proxy(proxy.reveal())
-    kind = socks if through.url.scheme.startswith("socks") else http
-    return kind(str(through.url), proxy_auth=through.raw_auth, **settings)
-
-
-class CancellableTransport(httpx.BaseTransport):
-    """httpx over a pool whose streams are registered with their requests.
-
-    Args:
-        ssl_context: for https, None where the address has none.
-        proxy: the URL of an HTTP proxy, None for none.
-        max_idle: connections kept open for the next requests.
-        idle_seconds: how long they are.
+        BackendUnavailable: the proxy before it, or the certificates, cannot be used.
     """
 
-    def __init__(
-        self, ssl_context: ssl.SSLContext | None, proxy: Secret | None, *, max_idle: int, idle_seconds: float
-    ) -> None:
+    def __init__(self, server: Server) -> None:
         kinds = (httpcore.ConnectionPool, httpcore.HTTPProxy, httpcore.SOCKSProxy)
-        self._pool: Any = pool_of(kinds, ssl_context, proxy, _Backend(), max_idle=max_idle, idle_seconds=idle_seconds)
+        self._pool: Any = pool_to(server, kinds, ssl_context_for(server), _Backend())
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        sent = httpcore.Request(
-            method=request.method,
-            url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        _current.line = request.extensions.get(_EXTENSION)
+    def send(self, request: httpcore.Request, line: Line) -> httpcore.Response:
+        """The response to `request`, to be closed; its body is still to be read."""
+        _current.line = line
         try:
-            with as_httpx():
-                response = self._pool.handle_request(sent)
-                if answered_before(response):
-                    response.close()
-                    raise stale()
+            response: httpcore.Response = self._pool.handle_request(request)
         finally:
             _current.line = None
-        return httpx.Response(
-            status_code=response.status,
-            headers=response.headers,
-            stream=_Body(response.stream),
-            extensions=response.extensions,
-        )
+        if answered_before(response):
+            response.close()
+            raise stale()
+        return response
 
     def close(self) -> None:
+        """Close all of them."""
         self._pool.close()

@@ -1,6 +1,6 @@
 """lollms-ollama: the models of an Ollama server.
 
-Importing this package is cheap: httpx is imported with the first request, tokenizers with the first tokens.
+Importing this package is cheap: httpcore is imported with the first request, tokenizers with the first tokens.
 """
 
 from __future__ import annotations
