@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import json
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from lollms_core.redaction import LogGuard, Redaction
 
@@ -79,3 +85,50 @@ def test_a_guard_that_leaves_takes_none_out_of_the_middle_of_a_record(
     assert caplog.messages == ["refused ***"]
     other.close()
     assert logger.filters == [leave]
+
+
+_WRITTEN: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda secret: json.dumps(secret)[1:-1],
+    lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
+    lambda secret: repr(secret)[1:-1],
+    quote,
+    html.escape,
+)
+_AROUND = st.text(st.sampled_from("ab'\"\\/ \n\u00e9"), max_size=4)
+
+
+@given(
+    secret=st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), min_size=4, max_size=12),
+    write=st.sampled_from(_WRITTEN),
+    before=_AROUND,
+    after=_AROUND,
+)
+@example(secret="it's", write=str, before='"', after="")
+@example(secret="a/b/c", write=_WRITTEN[2], before="", after="")
+def test_whatever_of_json_has_a_secret_in_it_is_found(
+    secret: str, write: Callable[[str], str], before: str, after: str
+) -> None:
+    redaction = Redaction([secret])
+    text = f"{before}{write(secret)}{after}"
+    hidden = redaction.text(text)
+    value: Any = {"a": [1, {"b": text}], text: None}
+    assert redaction.value(value) == {"a": [1, {"b": hidden}], hidden: None}
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(max_size=3), lambda inner: st.lists(inner) | st.tuples(inner)))
+def test_what_has_no_secret_in_it_stays_the_same_object(value: Any) -> None:
+    assert Redaction([SECRET]).value({"a": value})["a"] is value
+    assert Redaction().value([value])[0] is value
+
+
+def test_what_is_nested_too_deep_to_be_looked_at_is_hidden() -> None:
+    value: Any = SECRET
+    for _ in range(100_000):
+        value = [value]
+    found = Redaction([SECRET]).value(value)
+    levels = 0
+    while isinstance(found, list):
+        (found,), levels = found, levels + 1
+    assert found == "***"
+    assert levels > 50

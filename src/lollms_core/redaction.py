@@ -68,15 +68,16 @@ class Redaction:
         secrets: what must not be seen; what has fewer than four characters is passed over.
     """
 
-    __slots__ = ("_found", "_replaced")
+    __slots__ = ("_found", "_found_in_repr", "_replaced")
 
     def __init__(self, secrets: Iterable[str | None] = ()) -> None:
         forms = {form for secret in secrets if secret and len(secret) >= _SHORTEST for form in _forms_of(secret)}
-        longest_first = sorted(forms, key=len, reverse=True)
-        pattern = re.compile("|".join(map(re.escape, longest_first)) if forms else "(?!)")
+        pattern = _any_of(forms)
         # The methods, as the repr of an expression shows it.
         self._found: Callable[[str], object] = pattern.search
         self._replaced: Callable[[str, str], str] = pattern.sub
+        in_reprs = forms | {shown for form in forms for shown in _in_repr(form)}
+        self._found_in_repr: Callable[[str], object] | None = _any_of(in_reprs).search if forms else None
 
     def __repr__(self) -> str:
         return "<Redaction>"
@@ -97,7 +98,7 @@ class Redaction:
         """JSON-like data with ``***`` in place of secrets; the same object where there are none."""
         if isinstance(value, str):
             return self.text(value)
-        if not isinstance(value, (Mapping, list, tuple)):
+        if not isinstance(value, (Mapping, list, tuple)) or (_depth == 0 and self._is_clean(value)):
             return value
         if _depth > _DEEPEST:
             return _HIDDEN
@@ -112,6 +113,15 @@ class Redaction:
         if all(new is old for new, old in zip(found, value, strict=True)):
             return value
         return found if isinstance(value, list) else tuple(found)
+
+    def _is_clean(self, value: Any) -> bool:
+        """Whether it can be told at once, as it nearly always can, that JSON has no secret in it."""
+        if self._found_in_repr is None:
+            return True
+        try:
+            return type(value) in (dict, list) and self._found_in_repr(repr(value)) is None
+        except RecursionError:
+            return False
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """A response's headers by their names in lower case, with ``***`` in place of secrets."""
@@ -254,6 +264,17 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         waiting += [link.__cause__, link.__context__]
+
+
+def _any_of(forms: Iterable[str]) -> re.Pattern[str]:
+    """Finds the longest of `forms` at any place; nothing if there are none."""
+    longest_first = sorted(forms, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+
+def _in_repr(text: str) -> tuple[str, str]:
+    """How the repr of a str that has `text` in it shows it: by itself, and where both kinds of quotes are in it."""
+    return repr(text)[1:-1], repr(f"{text}'\"")[1:-4]
 
 
 def _forms_of(secret: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from types import MappingProxyType
@@ -121,12 +121,16 @@ class GenerationRequest(_Controlled):
     control: Control = field(default_factory=Control, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self._settle(_CHECKS)
+
+    def _settle(self, names: Iterable[str]) -> None:
+        """Check the fields of these names, and put what readers rely on in place of None."""
         if (self.prompt is None) == (self.messages is None):
             raise TypeError("a request needs either a prompt or messages")
-        for name, check in _CHECKS.items():
+        for name in names:
             value = getattr(self, name)
             if value is not None:
-                checked = _check(name, check, value)
+                checked = _check(name, _CHECKS[name], value)
                 if checked is not value:
                     object.__setattr__(self, name, checked)
             elif name in _EMPTY:
@@ -141,7 +145,12 @@ class GenerationRequest(_Controlled):
         for name in changes:
             if name not in self.__dataclass_fields__:
                 raise UnsupportedParameter(f"a request has no field {name!r}.{close_names(name, REQUEST_FIELDS)}")
-        return dataclasses.replace(self, **changes)
+        # Not dataclasses.replace, which would check once more what has not changed, for every request.
+        changed = object.__new__(type(self))
+        for name in self.__dataclass_fields__:
+            object.__setattr__(changed, name, changes[name] if name in changes else getattr(self, name))
+        changed._settle([name for name in changes if name in _CHECKS])
+        return changed
 
     @property
     def chosen_tool(self) -> str | None:
@@ -271,9 +280,11 @@ def _number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fal
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if isinstance(value, MappingProxyType):
+        return value
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict, not {type(value).__name__}")
-    return value if isinstance(value, MappingProxyType) else MappingProxyType(dict(value))
+    return MappingProxyType(dict(value))
 
 
 def _logit_bias(name: str, value: Any) -> Mapping[Any, float]:

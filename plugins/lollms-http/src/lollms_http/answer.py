@@ -216,12 +216,12 @@ class Answer:
     def _shown(self, finish: Finish) -> Finish:
         """`finish` without secrets in what the server says of itself."""
         text, value = self._redaction.text, self._redaction.value
-        return replace(
-            finish,
-            model=text(finish.model) if isinstance(finish.model, str) else None,
-            id=text(finish.id) if isinstance(finish.id, str) else None,
-            raw=value(finish.raw),
-        )
+        shown = {
+            "model": text(finish.model) if isinstance(finish.model, str) else None,
+            "id": text(finish.id) if isinstance(finish.id, str) else None,
+            "raw": value(finish.raw),
+        }
+        return finish if all(new is getattr(finish, name) for name, new in shown.items()) else replace(finish, **shown)
 
     def _quoted(self, record: Any) -> str:
         return quoted(record, self._redaction)

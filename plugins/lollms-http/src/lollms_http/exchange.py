@@ -28,6 +28,9 @@ MAX_ERROR_BYTES: Final = 64 * 1024
 """How much of a refusal is read, in bytes."""
 
 
+_USUAL: Final = RetryPolicy()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one request may take.
@@ -59,8 +62,8 @@ class Limits:
             total=deadline,
             size=options.get("max_response_bytes", DEFAULT_MAX_RESPONSE_BYTES),
             policy=RetryPolicy(
-                attempts=1 + options.get("retries", RetryPolicy().attempts - 1),
-                budget=float(options.get("retry_budget", RetryPolicy().budget)),
+                attempts=1 + options.get("retries", _USUAL.attempts - 1),
+                budget=float(options.get("retry_budget", _USUAL.budget)),
                 until=until,
             ),
         )

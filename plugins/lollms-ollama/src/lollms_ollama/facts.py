@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 from lollms_core import Capability
@@ -55,7 +56,7 @@ _LOGPROBS_SINCE: Final = (0, 12, 11)
 _NUM_CTX: Final = re.compile(r"^\s*num_ctx\s+(\d+)\s*$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelFacts:
     """The answer of /api/show, without the vocabulary.
 
@@ -105,7 +106,7 @@ class ModelFacts:
         """Number of parameters."""
         return self._whole("general.parameter_count")
 
-    @property
+    @cached_property
     def told(self) -> frozenset[str] | None:
         """The server's own list of what the model can do; None from servers before 0.6.4, which tell none."""
         found = self.answer.get("capabilities")
@@ -124,7 +125,7 @@ class ModelFacts:
         """Whether the model can write what stands before a ``suffix``."""
         return "insert" in self.told if self.told is not None else self._in_template("Suffix")
 
-    @property
+    @cached_property
     def capabilities(self) -> frozenset[Capability]:
         """What the binding can do with this model."""
         able = {Capability.ASYNC, Capability.EMBED, Capability.PULL}
