@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from lollms_core.control import Control
@@ -47,6 +47,7 @@ async def apull(
     generation: Generation, source: Callable[[GenerationRequest], AsyncIterable[Event]]
 ) -> AsyncIterator[Event]:
     """The caller's events of a backend that we iterate asynchronously."""
+    stopped, feed = generation.stopped, generation.feed
     wait = CancellableWait(generation.request)
     generation.alarm = _alarm_in_loop
     try:
@@ -55,16 +56,26 @@ async def apull(
             try:
                 answer = generation.begin()
                 if answer is not None:
-                    for event in answer:
-                        if generation.stopped():
-                            break
-                        for out in generation.feed(event):
-                            yield out
-                elif not generation.stopped():
+                    for out in _given(generation, answer):
+                        yield out
+                elif not stopped():
                     events = aiter(source(generation.request))
+                    step = events.__anext__
                     try:
-                        while (event_or_end := await wait.next(events)) is not None:
-                            for out in generation.feed(event_or_end):
+                        while not stopped():
+                            # What wait.next does, without a coroutine of its own for every event.
+                            wait.begin()
+                            try:
+                                event = await step()
+                            except StopAsyncIteration:
+                                wait.end()
+                                break
+                            except BaseException as exc:
+                                if wait.ended_by(exc):
+                                    break
+                                raise
+                            wait.end()
+                            for out in feed(event):
                                 yield out
                     finally:
                         await _aclose(events)
@@ -75,6 +86,14 @@ async def apull(
     finally:
         wait.forget()
         generation.close()
+
+
+def _given(generation: Generation, answer: Iterable[Event]) -> Iterator[Event]:
+    """The caller's events of what a middleware answers."""
+    for event in answer:
+        if generation.stopped():
+            break
+        yield from generation.feed(event)
 
 
 def _alarm_in_loop(seconds: float, ring: Callable[[], object]) -> Callable[[], None]:
@@ -99,6 +118,7 @@ class CancellableWait:
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Task[Any] | None = None
+        self._pending = 0  # cancellations of the task from outside, before it waited
         self._interrupted = False
         self.forget = request.on_cancel(self._on_cancel)
 
@@ -124,24 +144,33 @@ class CancellableWait:
             if asyncio.iscoroutine(work):
                 work.close()  # never begun
             return None
-        task = asyncio.current_task(self._loop)
-        assert task is not None
-        pending = task.cancelling()
-        self._waiting = task
+        self.begin()
         try:
             found = await work
-        except asyncio.CancelledError:
-            if self._interrupted and task.uncancel() <= pending:
+        except BaseException as exc:
+            if self.ended_by(exc):
                 return None
             raise
-        except BaseException:
-            # The backend turned our cancellation into something else; the task must not stay marked.
-            if self._interrupted:
-                task.uncancel()
-            raise
-        else:
-            if self._interrupted:
-                task.uncancel()
-            return found
-        finally:
-            self._waiting = None
+        self.end()
+        return found
+
+    def begin(self) -> None:
+        """From now on this task waits."""
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        self._pending = task.cancelling()
+        self._waiting = task
+
+    def end(self) -> None:
+        """What was waited for has come."""
+        task, self._waiting = self._waiting, None
+        if self._interrupted and task is not None:
+            task.uncancel()
+
+    def ended_by(self, exc: BaseException) -> bool:
+        """Whether what was raised in place of it is our own cancellation, and no other."""
+        task, self._waiting = self._waiting, None
+        if not self._interrupted or task is None:
+            return False
+        # Also if the backend turned our cancellation into something else: the task must not stay marked.
+        return task.uncancel() <= self._pending and isinstance(exc, asyncio.CancelledError)

@@ -469,19 +469,20 @@ def push(generation: Generation, produce: Callable[[GenerationRequest, Emit], No
 def pull(generation: Generation, source: Callable[[GenerationRequest], Iterable[Event]]) -> Iterator[Event]:
     """The caller's events of a backend that we iterate; closing this generator closes the backend's."""
     generation.reader = threading.current_thread()
+    stopped, feed = generation.stopped, generation.feed
     try:
         again = True
         while again:
             try:
                 answer = generation.begin()
-                if not generation.stopped():
+                if not stopped():
                     events = source(generation.request) if answer is None else answer
                     try:
                         for event in events:
-                            if generation.stopped():
+                            if stopped():
                                 break
-                            yield from generation.feed(event)
-                            if generation.stopped():
+                            yield from feed(event)
+                            if stopped():
                                 break
                     finally:
                         close_events(events)

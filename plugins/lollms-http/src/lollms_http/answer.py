@@ -172,7 +172,10 @@ class Answer:
 
     def _record(self, text: RecordText) -> Any:
         if not text.failed:
-            record = parse(text.text, self._who, self._content_type, self._redaction)
+            try:
+                record = peer_json.loads(text.text)
+            except ValueError:
+                record = parse(text.text, self._who, self._content_type, self._redaction)  # for its words
         else:
             found = _json(text.text)
             record = {"error": text.text if found is None else found}
@@ -191,7 +194,9 @@ class Answer:
                 continue
             try:
                 for event in read(record):
-                    if self._finish is not None:
+                    if type(event) is TextDelta and type(event.text) is str and self._finish is None:
+                        yield event  # nearly all are that
+                    elif self._finish is not None:
                         if isinstance(event, Usage):
                             yield event
                     elif isinstance(event, Finish):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, get_args
 
 from lollms_core import (
@@ -56,7 +56,17 @@ class AnswerReader(Reader):
         self._spoke = False
         self._thinking: list[str] = []
 
-    def feed(self, record: Any) -> Iterator[Event]:
+    def feed(self, record: Any) -> Iterable[Event]:
+        message = record.get("message")
+        # A piece of text and nothing else: nearly every record is one.
+        if type(message) is dict and len(message) == 2 and "role" in message and self._logprobs is None:
+            text = message.get("content")
+            if text and not record.get("done"):
+                self._spoke = True
+                return (TextDelta(text),)
+        return self._events(record)
+
+    def _events(self, record: Any) -> Iterator[Event]:
         message = record.get("message")
         if isinstance(message, dict):
             text, thinking = message.get("content"), message.get("thinking")
