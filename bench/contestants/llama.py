@@ -45,7 +45,7 @@ class Llama:
         first = 0.0
         begun = time.perf_counter()
         for prompt in listings(task["round"], task["requests"]):
-            for _ in self._pieces(prompt, task["n_predict"]):
+            for _ in self._pieces(prompt, task["n_predict"], task.get("temperature", 0)):
                 first = first or time.perf_counter() - begun
             read = len(self._llama.tokenize(prompt.encode(), special=True))
             prompt_tokens += read
@@ -73,8 +73,8 @@ class Llama:
             first = first or time.perf_counter() - begun
         return {"first": first}
 
-    def _pieces(self, prompt: str, n_predict: int) -> Iterator[str]:
-        for chunk in self._llama.create_completion(prompt, max_tokens=n_predict, temperature=0, stream=True):
+    def _pieces(self, prompt: str, n_predict: int, temperature: float = 0) -> Iterator[str]:
+        for chunk in self._llama.create_completion(prompt, max_tokens=n_predict, temperature=temperature, stream=True):
             yield chunk["choices"][0]["text"]
 
 

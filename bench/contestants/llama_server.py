@@ -13,7 +13,7 @@ import selectors
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,16 @@ from bench.contestants.conversations import answered, chatml, of_one_system, ope
 from bench.contestants.prompts import listings
 from bench.contestants.serving import Task, peak_memory, serve
 
-_GREEDY = {"temperature": 0, "top_k": 1, "samplers": ["top_k"]}  # of several ways to say it, the quickest
+_GREEDY: Mapping[str, Any] = {
+    "temperature": 0,
+    "top_k": 1,
+    "samplers": ["top_k"],
+}  # of several ways to say it, the quickest
+
+
+def _sampling(task: Task) -> Mapping[str, Any]:
+    """With the temperature of a task if it has one, greedy if not."""
+    return {"temperature": task["temperature"]} if "temperature" in task else _GREEDY
 
 
 @dataclass(slots=True)
@@ -68,7 +77,8 @@ class LlamaServer:
 
     def _answer(self, task: Task) -> dict[str, Any]:
         prompts = listings(task["round"], task["requests"])
-        bodies = [self._body(prompt, task["n_predict"], stream=task.get("stream", True)) for prompt in prompts]
+        stream, sampling = task.get("stream", True), _sampling(task)
+        bodies = [self._body(prompt, task["n_predict"], stream=stream, sampling=sampling) for prompt in prompts]
         used, begun = time.process_time(), time.perf_counter()
         answers = self._ask(bodies)
         seconds = time.perf_counter() - begun
@@ -115,8 +125,16 @@ class LlamaServer:
         first = max(answer.first for answer in answers) - begun
         return {"first": first, "prompt_tokens": prompt, "cached": prompt - read, "read": read}
 
-    def _body(self, prompt: str, n_predict: int, *, stream: bool = True, cached: bool = False) -> bytes:
-        wanted = {"prompt": prompt, "n_predict": n_predict, "stream": stream, "cache_prompt": cached, **_GREEDY}
+    def _body(
+        self,
+        prompt: str,
+        n_predict: int,
+        *,
+        stream: bool = True,
+        cached: bool = False,
+        sampling: Mapping[str, Any] = _GREEDY,
+    ) -> bytes:
+        wanted = {"prompt": prompt, "n_predict": n_predict, "stream": stream, "cache_prompt": cached, **sampling}
         return json.dumps(wanted).encode()
 
     def _ask(self, bodies: list[bytes]) -> list[Answer]:

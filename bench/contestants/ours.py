@@ -55,7 +55,8 @@ class Ours:
             if self._clock is not None:
                 self._clock.start()
             begun = time.perf_counter()
-            completions = ask(prompts, task["n_predict"], _EXACT if task.get("exact") else {})
+            fields = {"temperature": task["temperature"]} if "temperature" in task else {}
+            completions = ask(prompts, task["n_predict"], {**fields, **(_EXACT if task.get("exact") else {})})
             seconds = time.perf_counter() - begun
         tokens = sum(completion.usage.completion_tokens or 0 for completion in completions)
         return {

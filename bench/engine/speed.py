@@ -62,6 +62,7 @@ def _eight(kit: Kit, *, streamed: bool) -> Case:
             ours(kit, who, {**task, "how": "whole"}),
             llama(kit, _LLAMA, task),
             llama_server(kit, _SERVER, {**task, "stream": False}),
+            bare(kit, _BARE, task),
         )
     # The event loop is held to what the threads are.
     mine = [one.name for one in contestants if one.module == "ours"]
@@ -78,7 +79,7 @@ def _eight(kit: Kit, *, streamed: bool) -> Case:
             target for name in mine for target in (Target(name, ">=", 1.0, _SERVER), Target(name, ">=", 1.8, _LLAMA))
         ),
         rounds=3 if kit.quick else 7,
-        reason=_by_the_floor if streamed else None,
+        reason=_by_the_floor,
     )
 
 

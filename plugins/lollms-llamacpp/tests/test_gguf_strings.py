@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,14 @@ def test_a_vocabulary() -> None:
     assert step_over(chunk, 0, 15_000) == walk(chunk, 0, 15_000)
 
 
+def test_a_vocabulary_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop over one vocabulary takes less time than the import."""
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)
+    monkeypatch.setattr(gguf_strings, "_step_over_short", None)
+    chunk = packed([b"token%d" % number for number in range(20_000)])
+    assert step_over(chunk, 0, 20_000, many=False) == (20_000, len(chunk))
+
+
 Make = Callable[..., bytes]
 
 
@@ -99,9 +108,9 @@ def test_arrays_that_were_seen(tmp_path: Path, make_gguf: Make, monkeypatch: pyt
     """An array that another file has had is compared and not walked through; what differs anywhere is walked."""
     walked: list[int] = []
 
-    def step(chunk: bytes, at: int, most: int) -> tuple[int, int]:
+    def step(chunk: bytes, at: int, most: int, *, many: bool) -> tuple[int, int]:
         walked.append(most)
-        return step_over(chunk, at, most)
+        return step_over(chunk, at, most, many=many)
 
     monkeypatch.setattr(gguf, "step_over", step)
     words = [f"word {number}" for number in range(3000)]

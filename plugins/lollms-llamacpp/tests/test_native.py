@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,7 +43,7 @@ def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> NoReturn:
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setattr(native, "functions_of", missing)
     with pytest.raises(BackendUnavailable, match=r"GGML_NATIVE=OFF.*--no-binary llama-cpp-python"):
         native.library()
     monkeypatch.undo()

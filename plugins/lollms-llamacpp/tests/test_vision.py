@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -220,7 +219,11 @@ def test_projector_beside_the_model(tmp_path: Path, make_projector: Make, make_t
 
 def test_without_libmtmd(smollm2_path: Path, projector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A llama-cpp-python that was built without it is named."""
-    monkeypatch.setitem(sys.modules, "llama_cpp.mtmd_cpp", None)
+
+    def missing(name: str) -> NoReturn:
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(vision, "functions_of", missing)
     vision._functions.cache_clear()
     try:
         with pytest.raises(BackendUnavailable, match="libmtmd"):

@@ -264,7 +264,7 @@ class _Source:
             self._need(8, what)
             if self._at + 8 > len(self._chunk):
                 self._read(self.position, _CHUNK, 8)
-            passed, self._at = step_over(self._chunk, self._at, left)
+            passed, self._at = step_over(self._chunk, self._at, left, many=self.seen is not None)
             left -= passed
         self._need(0, what)
         if self.seen is not None and count > _MAX_KEPT_ARRAY:

@@ -7,6 +7,7 @@ A GGUF file has no table of where its strings begin: each begins where the one b
 from __future__ import annotations
 
 import struct
+import sys
 from typing import Final
 
 __all__ = ["SeenStrings", "step_over"]
@@ -41,20 +42,27 @@ class SeenStrings:
             self._seen[count] = data
 
 
-def step_over(chunk: bytes, at: int, most: int) -> tuple[int, int]:
+def step_over(chunk: bytes, at: int, most: int, *, many: bool = True) -> tuple[int, int]:
     """Step over length-prefixed strings in `chunk`, from the offset `at` on, where at least one prefix is whole.
+
+    Args:
+        chunk: what has been read of the file.
+        at: where the first string begins in it.
+        most: how many strings there are.
+        many: whether numpy is worth its import, as it is for the headers of many files. That takes longer than a loop
+            over one of them.
 
     Returns:
         How many were passed, at least 1 and at most `most`, and the offset after them. That lies beyond the chunk if
         the last string does; it is the caller's to look whether the file has it.
     """
-    passed = 0
-    if most > _FEW:
+    passed, rest = 0, most
+    if most > _FEW and (many or "numpy" in sys.modules):
         passed, at = _step_over_short(chunk, at, most)
+        rest = _FEW  # what comes after the short ones is one that is not; then the short ones have another try
     last = len(chunk) - 8
     unpack = _PREFIX.unpack_from
-    # What comes after the short ones is one that is not; then the short ones have another try.
-    for number in range(passed, min(most, passed + _FEW)):
+    for number in range(passed, min(most, passed + rest)):
         if at > last:
             return number, at
         at += 8 + unpack(chunk, at)[0]

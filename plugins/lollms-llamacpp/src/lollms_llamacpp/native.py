@@ -1,4 +1,4 @@
-"""llama.cpp: its functions, its log, its weights and vocabularies. The one module that imports llama-cpp-python.
+"""llama.cpp: its functions, its log, its weights and vocabularies.
 
 llama-cpp-python is used for its C-level functions alone. They are ctypes functions, which give up the
 interpreter's lock at every call. That is right for those that compute, and wrong for those that last less
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
 import logging
 import os
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from lollms_core import BackendError, BackendUnavailable
+from lollms_llamacpp.c_functions import functions_of
 from lollms_llamacpp.lora import Adapter, load_adapters
 from lollms_llamacpp.options import LoadOptions
 from lollms_llamacpp.parameters import set_placement
@@ -139,7 +139,7 @@ def library() -> _Library:
 @functools.cache
 def _library() -> _Library:
     try:
-        functions = importlib.import_module("llama_cpp.llama_cpp")
+        functions = functions_of("llama_cpp")
     except (ImportError, OSError, RuntimeError) as error:
         # RuntimeError is what llama_cpp makes of a shared library that the system refuses.
         raise BackendUnavailable(f"llama-cpp-python cannot be imported ({error}); install it with: {REMEDY}") from error

@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import importlib
 import os
 import threading
 import weakref
@@ -23,6 +22,7 @@ from typing import Any, Final
 
 from lollms_core import BackendError, BackendUnavailable, ImageError, LollmsError
 from lollms_core.messages import Image
+from lollms_llamacpp.c_functions import functions_of
 from lollms_llamacpp.context import Context
 from lollms_llamacpp.image_size import image_size
 from lollms_llamacpp.model_file import ModelFile, model_file, shard_of
@@ -120,7 +120,7 @@ def _functions() -> Any:
     """
     lib = library()
     try:
-        functions = importlib.import_module("llama_cpp.mtmd_cpp")
+        functions = functions_of("mtmd_cpp")
     except (ImportError, OSError, RuntimeError) as error:
         raise BackendUnavailable(
             f"images need libmtmd, which this llama-cpp-python lacks ({error}); install a newer llama-cpp-python"
