@@ -157,6 +157,33 @@ def test_one_that_cannot_be_reached_is_no_failure(run: Lollms, bindings: Path, e
     assert run("models").exit_code == 0
 
 
+SILENT = """
+    asked = None
+
+    @classmethod
+    def unconfigured(cls):
+        return cls.asked
+"""
+
+
+def test_those_that_nobody_answers_for_are_not_asked(
+    run: Lollms, installed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that says so itself: it has no server and no key. Asked for by its name, or with a key kept, it is."""
+    points = f"[{GROUP}]\nacme = acme_talker:Talker\nother = other_talker:Talker\n"
+    installed("acme", points, acme_talker=TALKER + SILENT, other_talker=TALKER + SILENT)
+    result = run("models")
+    assert result.exit_code == 0
+    assert {line.split()[0] for line in result.stdout.splitlines()[1:]} == {"talker"}
+    (line,) = [line for line in result.stderr.splitlines() if "acme" in line]
+    assert "no key is set: acme, other (-b NAME" in line
+    assert [entry["binding"] for entry in json.loads(run("models", "-b", "acme", "--json").stdout)] == ["acme"] * 2
+    monkeypatch.setenv("LOLLMS_KEY_ACME", "sk-1")
+    said = run("models").stderr
+    assert "acme: the binding 'talker' has no use for service_key" in said
+    assert "no key is set: other (-b NAME" in said
+
+
 def test_two_names_of_one_class_are_listed_once(run: Lollms, installed: Callable[..., Path]) -> None:
     points = f"[{GROUP}]\nacme = acme_talker:Talker\nolder = acme_talker:Talker\n"
     installed("acme", points, acme_talker=TALKER)

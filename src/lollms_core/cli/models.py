@@ -67,7 +67,7 @@ TELLING = ("vision", "tools", "reasoning", "json_schema", "logprobs", "embed")
 def models(
     binding: str | None, profile: str | None, options: tuple[str, ...], as_json: bool, bindings_dir: str | None
 ) -> None:
-    """List the models of one binding, or of all.
+    """List the models of one binding, or of all that have a server that answers, a key, or files.
 
     One that cannot be reached is told on standard error, and is no failure.
     """
@@ -82,7 +82,7 @@ def models(
     if one:
         listed = _models_if_reached(manager, choose(Wanted(binding, None, options, bindings_dir, profile)))
     else:
-        listed = [entry for name in _names(manager) for entry in _models_if_any(manager, name)]
+        listed = _models_of_all(manager)
     _keep_names(listed or [])
     if as_json:
         print_json(listed or [])
@@ -130,11 +130,32 @@ def _names(manager: LollmsLLMBindingManager) -> Iterator[str]:
             yield record.name
 
 
-def _models_if_any(manager: LollmsLLMBindingManager, name: str) -> list[dict[str, Any]]:
+def _models_of_all(manager: LollmsLLMBindingManager) -> list[dict[str, Any]]:
+    """The models of all bindings but those that would not be answered, which one line tells."""
+    listed: list[dict[str, Any]] = []
+    silent: list[str] = []
+    for name in _names(manager):
+        found = _models_if_any(manager, name)
+        if found is None:
+            silent.append(name)
+        else:
+            listed += found
+    if silent:
+        say(
+            f"not asked, as no server answers or no key is set: {', '.join(silent)} "
+            "(-b NAME asks one, lollms doctor tells more)"
+        )
+    return listed
+
+
+def _models_if_any(manager: LollmsLLMBindingManager, name: str) -> list[dict[str, Any]] | None:
+    """The models of a binding that nobody named; none, after a line, if it fails, and None if it was not asked."""
     from lollms_core.cli.app import describe
     from lollms_core.cli.values import own_options
 
     try:
+        if _is_silent(manager.binding_class(name), name):
+            return None
         # Of a server that is not there nobody waits to hear it three times.
         once = [("retries", "0")] if "retries" in own_options(manager.binding_class(name)) else []
         return _models_of(manager, name, once)
@@ -143,6 +164,17 @@ def _models_if_any(manager: LollmsLLMBindingManager, name: str) -> list[dict[str
     except BaseException as exc:  # noqa: BLE001 - a broken binding must not hide the others' models
         say(f"{name}: {describe(exc)}")
         return []
+
+
+def _is_silent(cls: type[LollmsLLMBinding], name: str) -> bool:
+    """Whether the binding itself says that it has no server that answers and no key; without a key nobody is asked."""
+    from inspect import getattr_static
+
+    from lollms_core.binding import LollmsLLMBinding
+    from lollms_core.cli.handing import has_key
+
+    can_tell = getattr_static(cls, "unconfigured") is not getattr_static(LollmsLLMBinding, "unconfigured")
+    return can_tell and cls.unconfigured() is None and not has_key(name)
 
 
 def _models_of(
