@@ -3,154 +3,22 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from gbnf_texts import accepted, check, said
+from random_schemas import Schemas
 
 from lollms_llamacpp.grammar import GrammarBuilder, grammar_of_schema
 from lollms_llamacpp.native import Model
 from lollms_llamacpp.options import LoadOptions
 from lollms_llamacpp.samplers import Grammar
-
-# A reader of GBNF -------------------------------------------------------------------------------------
-
-_TOKEN = re.compile(
-    r"""\s*(?: (?P<literal>"(?:\\.|[^"\\])*") | (?P<class>\[(?:\\.|[^\]\\])*\]) | (?P<count>\{\d+(?:,\d*)?\})
-        | (?P<name>[A-Za-z0-9-]+) | (?P<mark>[()|?*+]) )""",
-    re.VERBOSE,
-)
-_CLASS_CHARACTER = r"\\x..|\\u.{4}|\\U.{8}|\\.|[^\\]"
-_ESCAPE = re.compile(r"\\(?:x([0-9A-F]{2})|u([0-9A-F]{4})|U([0-9A-F]{8})|(.))", re.DOTALL)
-
-
-def unescaped(text: str) -> str:
-    out, at = [], 0
-    while at < len(text):
-        matched = _ESCAPE.match(text, at)
-        if matched:
-            code = matched[1] or matched[2] or matched[3]
-            out.append(chr(int(code, 16)) if code else matched[4])
-            at = matched.end()
-        else:
-            out.append(text[at])
-            at += 1
-    return "".join(out)
-
-
-class Walker:
-    """Says texts of a grammar, chosen by chance; the deeper it is, the shorter it makes it."""
-
-    def __init__(self, grammar: str, chance: random.Random) -> None:
-        self.chance = chance
-        self.rules: dict[str, Any] = {}
-        for line in grammar.splitlines():
-            name, _, body = line.partition(" ::= ")
-            assert name not in self.rules, f"two rules {name}"
-            tokens = [(one.lastgroup, one[one.lastgroup]) for one in _TOKEN.finditer(body) if one.lastgroup]
-            self.rules[name], rest = self._choice(tokens)
-            assert not rest
-        self.depths = dict.fromkeys(self.rules, 1_000_000)
-        changed = True
-        while changed:
-            changed = False
-            for name, node in self.rules.items():
-                depth = 1 + self._depth(node)
-                if depth < self.depths[name]:
-                    self.depths[name], changed = depth, True
-        assert max(self.depths.values()) < 1_000_000, "a rule without an end"
-
-    def _choice(self, tokens: list[Any]) -> tuple[Any, list[Any]]:
-        options = []
-        while True:
-            items: list[Any] = []
-            while tokens and tokens[0][1] not in {"|", ")"}:
-                (kind, text), *tokens = tokens
-                if kind == "mark" and text == "(":
-                    item, tokens = self._choice(tokens)
-                    tokens = tokens[1:]
-                elif kind == "literal":
-                    item = ("literal", unescaped(text[1:-1]))
-                elif kind == "class":
-                    item = ("class", text[1:-1])
-                else:
-                    assert kind == "name", text
-                    item = ("rule", text)
-                if tokens and tokens[0][0] in {"count", "mark"} and tokens[0][1][0] in "{?*+":
-                    (_, mark), *tokens = tokens
-                    low, _, high = {"?": "0,1", "*": "0,", "+": "1,"}.get(mark, mark.strip("{}")).partition(",")
-                    item = (
-                        "repeat",
-                        item,
-                        int(low),
-                        int(high) if high else None if "," in mark or mark in "*+" else int(low),
-                    )
-                items.append(item)
-            options.append(("run", items))
-            if not tokens or tokens[0][1] != "|":
-                return ("choice", options), tokens
-            tokens = tokens[1:]
-
-    def _depth(self, node: Any) -> int:
-        if node[0] == "rule":
-            return self.depths[node[1]]
-        if node[0] == "choice":
-            return min(self._depth(option) for option in node[1])
-        if node[0] == "run":
-            return max((self._depth(item) for item in node[1]), default=0)
-        if node[0] == "repeat":
-            return self._depth(node[1]) if node[2] else 0
-        return 0
-
-    def text(self, name: str = "root") -> str:
-        return "".join(self._say(("rule", name), 0))
-
-    def _say(self, node: Any, depth: int) -> Iterator[str]:
-        kind = node[0]
-        if kind == "literal":
-            yield node[1]
-        elif kind == "class":
-            yield self._character(node[1])
-        elif kind == "rule":
-            yield from self._say(self.rules[node[1]], depth + 1)
-        elif kind == "run":
-            for item in node[1]:
-                yield from self._say(item, depth)
-        elif kind == "choice":
-            options = node[1]
-            if depth > 40:
-                least = min(self._depth(option) for option in options)
-                options = [option for option in options if self._depth(option) == least]
-            yield from self._say(self.chance.choice(options), depth)
-        else:
-            _, item, low, high = node
-            most = low + 3 if high is None else high
-            count = low if depth > 40 else self.chance.choice([low, most, self.chance.randint(low, most)])
-            for _ in range(count):
-                yield from self._say(item, depth)
-
-    def _character(self, inside: str) -> str:
-        assert not inside.startswith("^")
-        ranges = [
-            (ord(unescaped(one[1])), ord(unescaped(one[2] or one[1])))
-            for one in re.finditer(rf"({_CLASS_CHARACTER})(?:-({_CLASS_CHARACTER}))?", inside)
-        ]
-        low, high = self.chance.choice(ranges)
-        return chr(self.chance.choice([low, high, self.chance.randint(low, min(high, low + 90))]))
-
-
-def said(schema: Any, count: int = 60, seed: int = 1) -> list[str]:
-    walker = Walker(grammar_of_schema(schema), random.Random(seed))  # noqa: S311 - the same on every run
-    return [walker.text() for _ in range(count)]
-
-
-# llama.cpp's reading of it ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -158,130 +26,6 @@ def model(tiny_folder: Path) -> Iterator[Model]:
     model = Model(tiny_folder / "chatty.gguf", LoadOptions())
     yield model
     model.close()
-
-
-def accepted(model: Model, grammar: str, text: str) -> bool:
-    """Whether llama.cpp lets the model say `text`, byte by byte, and end there."""
-    judge = Grammar(model, grammar)
-    try:
-        for token in model.tokenize(text.encode()):
-            if not judge.allows(token):
-                return False
-            judge.accept(token)
-        return all(judge.allows(token) for token in model.ends)
-    finally:
-        judge.close()
-
-
-def check(schema: Any, texts: list[str]) -> None:
-    validator = jsonschema.Draft202012Validator(schema)
-    for text in texts:
-        validator.validate(json.loads(text))
-
-
-# Schemas by chance --------------------------------------------------------------------------------------
-
-KEYS = ["a", "ab", "name", "größe", "名前", 'with "quotes"', "back\\slash", "tab\t", "", "é", "a b", "{", "-"]
-
-
-class Schemas:
-    """A schema and a value of it, by chance."""
-
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)  # noqa: S311 - the same on every run
-
-    def any(self, depth: int = 0) -> tuple[Any, Any]:
-        kinds: list[Callable[[int], tuple[Any, Any]]] = [
-            self.integer,
-            self.number,
-            self.string,
-            self.choice,
-            self.plain,
-        ]
-        if depth < 3:
-            kinds += [self.object, self.array, self.either, self.object, self.array]
-        return self.chance.choice(kinds)(depth)
-
-    def integer(self, _: int) -> tuple[Any, Any]:
-        low, high = sorted(self.chance.choice([-1000, -17, -1, 0, 3, 99, 100, 12345]) for _ in range(2))
-        high += self.chance.randint(0, 50)
-        value = self.chance.randint(low, high)
-        schema: dict[str, Any] = {"type": "integer"}
-        if self.chance.random() < 0.7:
-            schema["minimum"] = low
-        if self.chance.random() < 0.7:
-            schema["maximum"] = high
-        if self.chance.random() < 0.3:
-            schema["multipleOf"] = next(step for step in (7, 5, 3, 2, 1) if not value % step)
-        if self.chance.random() < 0.2:
-            schema["exclusiveMinimum"] = value - self.chance.randint(1, 40)
-        return schema, value
-
-    def number(self, _: int) -> tuple[Any, Any]:
-        low, high = sorted(self.chance.choice([-100, -1.5, -0.25, 0, 0.001, 0.5, 1, 2.75, 100]) for _ in range(2))
-        value: Any = self.chance.choice([low, high, (low + high) / 2])
-        schema: dict[str, Any] = {"type": "number"}
-        if self.chance.random() < 0.6:
-            schema["minimum"] = low
-        if self.chance.random() < 0.6:
-            schema["maximum"] = high
-        return schema, value
-
-    def string(self, _: int) -> tuple[Any, Any]:
-        value = "".join(self.chance.choice('ab "\\\n\t/é名😀{}') for _ in range(self.chance.randint(0, 6)))
-        schema: dict[str, Any] = {"type": "string"}
-        if self.chance.random() < 0.5:
-            schema["minLength"] = self.chance.randint(0, len(value))
-        if self.chance.random() < 0.7:
-            schema["maxLength"] = len(value) + self.chance.randint(0, 5)
-        return schema, value
-
-    def choice(self, _: int) -> tuple[Any, Any]:
-        all_values = ["x", "xy", "é", 1, 1.5, -3, None, True, {"k": [1, "a"]}, [], ["x"], 'q"', "xyz"]
-        values = self.chance.sample(all_values, self.chance.randint(1, 5))
-        return self.chance.choice([({"enum": values}, values[0]), ({"const": values[-1]}, values[-1])])
-
-    def plain(self, _: int) -> tuple[Any, Any]:
-        return self.chance.choice(
-            [
-                ({"type": "boolean"}, True),
-                ({"type": "null"}, None),
-                ({"type": ["string", "null"]}, None),
-                ({}, [{"z": 1}]),
-            ]
-        )
-
-    def object(self, depth: int) -> tuple[Any, Any]:
-        members = {key: self.any(depth + 1) for key in self.chance.sample(KEYS, self.chance.randint(0, 5))}
-        required = [key for key in members if self.chance.random() < 0.5]
-        value = {key: one for key, (_, one) in members.items() if key in required or self.chance.random() < 0.5}
-        properties = {key: one for key, (one, _) in members.items()}
-        schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
-        kind = self.chance.random()
-        if kind < 0.4:
-            schema["additionalProperties"] = False
-        elif kind < 0.6:
-            schema["additionalProperties"], more = self.any(depth + 1)
-            value |= {"abc": more, "other": more}
-        return schema, value
-
-    def array(self, depth: int) -> tuple[Any, Any]:
-        schema, one = self.any(depth + 1)
-        value = [one] * self.chance.randint(0, 3)
-        whole: dict[str, Any] = {"type": "array", "items": schema}
-        if self.chance.random() < 0.3:
-            first = [self.any(depth + 1) for _ in range(2)]
-            whole["prefixItems"] = [one for one, _ in first]
-            value = [one for _, one in first] + value
-        if self.chance.random() < 0.6:
-            whole["minItems"] = self.chance.randint(0, len(value))
-        if self.chance.random() < 0.6:
-            whole["maxItems"] = len(value) + self.chance.randint(0, 2)
-        return whole, value
-
-    def either(self, depth: int) -> tuple[Any, Any]:
-        options = [self.any(depth + 1) for _ in range(self.chance.randint(2, 3))]
-        return {"anyOf": [one for one, _ in options]}, options[-1][1]
 
 
 @pytest.mark.parametrize("part", range(10))
