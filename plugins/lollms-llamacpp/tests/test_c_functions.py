@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 GENERATE = """
@@ -31,16 +32,26 @@ def test_an_answer_imports_no_more_than_it_needs(tiny_folder: Path) -> None:
     assert run(code, tiny_folder / "chatty.gguf") == ["[]"]
 
 
-def test_the_whole_package_beside_it(tiny_folder: Path) -> None:
-    """Imported before or after, it is whole; each has its own types, and both work on."""
+def test_the_whole_package_beside_it(tiny_folder: Path, tmp_path: Path, make_tiny: Callable[..., bytes]) -> None:
+    """Imported before or after, it is whole; each has its own types, both work, and what went wrong is still told."""
     after = f"""{GENERATE}
 import llama_cpp
+from pathlib import Path
+from lollms_core import BackendError
+from lollms_llamacpp.native import Model
+from lollms_llamacpp.options import LoadOptions
+try:
+    Model(Path(sys.argv[2]), LoadOptions())
+except BackendError as error:
+    print("unknown model architecture" in str(error))
 llama = llama_cpp.Llama(sys.argv[1], n_ctx=64, verbose=False)
 llama.tokenize(b"x")
 llama.close()
 print(generate() == first)
 """
-    assert run(after, tiny_folder / "chatty.gguf") == ["True"]
+    unknown = tmp_path / "unknown.gguf"
+    unknown.write_bytes(make_tiny(general__architecture="unheard_of"))
+    assert run(after, tiny_folder / "chatty.gguf", unknown) == ["True", "True"]
     before = f"""
 import llama_cpp
 {GENERATE}

@@ -133,7 +133,7 @@ class Context:
             params.embeddings, params.pooling_type = True, pooling
         set_attention(params, options)
         with lib.loading:
-            lib.messages.errors = []
+            lib.listen()
             pointer = lib.llama_init_from_model(model.pointer, params)
             cause = lib.messages.cause()
         if not pointer:

@@ -188,7 +188,7 @@ def load_adapters(lib: Any, model: int, adapters: Sequence[Adapter]) -> list[tup
     loaded = []
     for adapter in adapters:
         with lib.loading:
-            lib.messages.errors = []
+            lib.listen()
             pointer = lib.llama_adapter_lora_init(model, os.fsencode(adapter.path))
             cause = lib.messages.cause()
         if not pointer:

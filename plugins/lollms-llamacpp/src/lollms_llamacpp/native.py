@@ -81,8 +81,13 @@ class _Library:
         self.loading = threading.Lock()
         self.messages = _Messages()
         self._log_callback = functions.llama_log_callback(self.messages.take)
-        functions.llama_log_set(self._log_callback, None)
+        self.listen()
         functions.llama_backend_init()
+
+    def listen(self) -> None:
+        """From now on the errors are those of what comes next; an application's own ``llama_cpp`` may have the log."""
+        self.messages.errors = []
+        self.functions.llama_log_set(self._log_callback, None)
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(self.functions, name)
@@ -239,7 +244,7 @@ class Model(Kept):
             params.progress_callback = lib.llama_progress_callback(lambda _progress, _data: go_on())
         # One at a time, so that the errors kept are those of this file.
         with lib.loading:
-            lib.messages.errors = []
+            lib.listen()
             pointer = lib.llama_model_load_from_file(os.fsencode(path), params)
             cause = lib.messages.cause()
         if not pointer:

@@ -189,7 +189,7 @@ class Projector(Kept):
         self._callback = lib.functions.ggml_backend_sched_eval_callback(goes_on)
         params.cb_eval = self._callback
         with lib.loading:
-            lib.messages.errors = []
+            lib.listen()
             pointer = self._mtmd.mtmd_init_from_file(os.fsencode(path), model.pointer, params)
             cause = lib.messages.cause()
         if not pointer:
