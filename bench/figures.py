@@ -34,8 +34,8 @@ class Verdict:
     Attributes:
         target: that target.
         figure: what it asks for.
-        measured: of a ratio or a difference, the medians' and the least and the greatest of the rounds'.
-        reached: whether the medians keep to it.
+        measured: of a ratio or a difference, that within each round: their median, least and greatest.
+        reached: whether the median keeps to it.
         reason: why not, if something that was measured says it.
     """
 
@@ -85,8 +85,8 @@ class Result:
 
     def _compared(self, who: str, against: str, key: str, how: Callable[[float, float], float]) -> Spread:
         ours, theirs = self.values(who, key), self.values(against, key)
-        each = [how(one, other) for one, other in zip(ours, theirs, strict=True)]
-        return Spread(how(Spread.of(ours).median, Spread.of(theirs).median), min(each), max(each))
+        # Round by round: those of one round met the machine in the same state, and the rounds may not have.
+        return Spread.of([how(one, other) for one, other in zip(ours, theirs, strict=True)])
 
     def verdicts(self) -> list[Verdict]:
         """Of all the case's targets."""

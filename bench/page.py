@@ -39,8 +39,9 @@ def page(report: Report) -> str:
     introduction = (
         f"Written by `{report.command}` on {report.date}: every figure comes from that run. All contestants of a case "
         "are measured in each round, in a changing order, each in a process of its own; a round before the first does "
-        "not count. Figures are medians, and behind them the least and the greatest round. A ratio is that of the "
-        "medians, and behind it the least and the greatest ratio within a round."
+        "not count. Figures are medians, and behind them the least and the greatest round. A ratio or a difference is "
+        "the median of those within the rounds, and behind it the least and the greatest: in one round the machine is "
+        "equally fast for all, which from one round to the next it is not."
     )
     parts = ["# Benchmarks", introduction]
     if report.quick:

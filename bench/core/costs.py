@@ -12,6 +12,10 @@ __all__ = ["cost_cases"]
 
 _GENERATION: Final = Column("generation", "a generation, µs", 1, 1e6)
 _EVENT: Final = Column("event", "an event, µs", 3, 1e6)
+_MORE: Final = (
+    Column("generation_more", "a generation more than without, µs", 1, 1e6),
+    Column("event_more", "an event more than without, µs", 3, 1e6),
+)
 
 _DIRECT, _AGAIN, _NONE, _ONE = "without a manager", "without a manager, again", "no middleware", "one pass-through"
 
@@ -52,10 +56,10 @@ def _middleware(kit: Kit) -> Case:
     def reason(result: Result, target: Target) -> str:
         if target.who != _ONE:
             return ""
-        own, without = result.spread(_ONE, "own"), result.spread(_NONE, target.column)
+        own, without = result.spread(_ONE, "own"), result.spread(_NONE, target.column.removesuffix("_more"))
         assert own is not None
         assert without is not None
-        if target.column == "event":
+        if target.column == "event_more":
             return (
                 f"calling the middleware's `on_event` takes {own.median:.2f} µs of it, and the rest of an event "
                 f"{without.median:.2f} µs; hooks also have the binding's own code marked at each of its steps, so "
@@ -69,18 +73,19 @@ def _middleware(kit: Kit) -> Case:
         f"Streams of a binding that has its events ready: of one piece of text, and of {task['events']:,}. Made by its "
         "class alone, which no hook can reach, twice, to see what two that are the same differ in; by a manager "
         "without hooks; and by one with a hook that puts a middleware around each request, which gets every event and "
-        "passes it on.",
+        "passes it on. That process also has a binding without hooks, measured in turn with the other, to see what the "
+        "hook adds.",
         (
             _passes(_DIRECT, task, manager=False, hook=False),
             _passes(_AGAIN, task, manager=False, hook=False),
             _passes(_NONE, task, manager=True, hook=False),
             _passes(_ONE, task, manager=True, hook=True),
         ),
-        (_GENERATION, _EVENT, Column("own", "of this the middleware's method, µs", 3, 1e6)),
+        (_GENERATION, _EVENT, *_MORE, Column("own", "of this the middleware's method, µs", 3, 1e6)),
         (
             *(Target(_NONE, "<=", _spread_of(key), _DIRECT, key) for key in ("generation", "event")),
-            Target(_ONE, "<=", 20, _NONE, "generation", beyond=True),
-            Target(_ONE, "<=", 0.3, _NONE, "event", beyond=True),
+            Target(_ONE, "<=", 20, column="generation_more"),
+            Target(_ONE, "<=", 0.3, column="event_more"),
         ),
         rounds=5 if kit.quick else 15,
         reason=reason,

@@ -87,6 +87,7 @@ class Generation:
         self.request = request
         self._begins = begins
         self._chain: Chain | None = None
+        self._watch: Callable[[Event], Sequence[Event]] | None = None  # the chain's on_event
         self._model = model
         self._ignored = ignored
         self._live = live
@@ -138,6 +139,7 @@ class Generation:
                 self._silence = self.alarm(self._limit, self._ring)
             self._chain = self._begins(self.request)
             if self._chain is not None:
+                self._watch = self._chain.on_event
                 self.request, self._answer = self._chain.on_request(self.request)
         return self._answer
 
@@ -148,11 +150,18 @@ class Generation:
             BackendTimeout: the deadline has passed.
             Refused: a middleware refused.
         """
-        if self._plain and type(event) is TextDelta:
-            if self._chain is not None:
-                return self._watched(event)
-            self._text.append(event.text)
-            return (event,)
+        if self._plain and type(event) is TextDelta:  # nearly every event, so what it takes stands here
+            if self._watch is None:
+                self._text.append(event.text)
+                return (event,)
+            try:
+                events = self._watch(event)
+            except LollmsError as refused:
+                raise self._ruled(refused) from refused.__cause__
+            if len(events) == 1 and type(passed := events[0]) is TextDelta:
+                self._text.append(passed.text)
+                return events
+            return self._passed(events)
         if not isinstance(event, Event):
             raise self._ruled(TypeError(f"a binding must yield events, not {type(event).__name__}"))
         if isinstance(event, Finish):
@@ -177,28 +186,20 @@ class Generation:
 
     def _pass(self, event: Event) -> Sequence[Event]:
         """What the middlewares leave of `event`, which is what the caller gets."""
-        events: Sequence[Event]
-        if self._chain is None:
-            events = (event,)
-            self._add(event)
-            self._delivered = True
-        else:
-            events = self._watched(event)
+        events: Sequence[Event] = (event,)
+        if self._watch is not None:
+            try:
+                events = self._watch(event)
+            except LollmsError as refused:
+                raise self._ruled(refused) from refused.__cause__
+        self._passed(events)
         self._plain = self._thinking is None and self._limit is None and self._first is not None
         return events
 
-    def _watched(self, event: Event) -> Sequence[Event]:
-        """What the middlewares leave of `event`."""
-        assert self._chain is not None
-        try:
-            events = self._chain.on_event(event)
-        except LollmsError as refused:
-            raise self._ruled(refused) from refused.__cause__
-        if self._plain and len(events) == 1 and type(passed := events[0]) is TextDelta:
-            self._text.append(passed.text)
-            return events
-        for passed in events:
-            self._add(passed)
+    def _passed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """`events`, which the caller gets."""
+        for event in events:
+            self._add(event)
             self._delivered = True
         return events
 

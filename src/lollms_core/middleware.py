@@ -100,7 +100,7 @@ class Chain:
         self._entered: list[Attached] = []  # had their on_request: they get on_finish
         self._failed: set[int] = set()  # places in _entered
         self._watchers: list[tuple[int, Callable[[Event], Iterable[Event]]]] | None = None  # innermost first
-        self._only: tuple[int, Callable[[Event], Iterable[Event]]] | None = None  # of them, if it is one
+        self._only: Callable[[Event], Iterable[Event]] | None = None  # of them, if it is one
 
     def on_request(self, request: _R) -> tuple[_R, list[Any] | None]:
         """The request for the backend, and the answer of a middleware if one took the backend's place.
@@ -130,29 +130,28 @@ class Chain:
         Raises:
             Refused: a middleware refused, or a required one failed.
         """
-        if self._watchers is None:
-            self._look()
-        if self._only is None:
+        on_event = self._only
+        if on_event is None:
             return self._past_all(event)
-        place, on_event = self._only
         # The usual case, one middleware, one event in and the same one out: this runs for every event.
         try:
             given = on_event(event)
             return given if type(given) is tuple and len(given) == 1 and given[0] is event else _checked_events(given)
         except BaseException as exc:
-            self._left_out(place, "on_event", exc)
+            assert self._watchers is not None
+            self._left_out(self._watchers[0][0], "on_event", exc)
             return (event,)
-
-    def _look(self) -> None:
-        """Find who wants to see events: until the first one, or after one has failed, that is not known."""
-        watchers = [found for place in self._inside_out() if (found := self._watcher(place))]
-        self._watchers = watchers
-        self._only = watchers[0] if len(watchers) == 1 else None
 
     def _past_all(self, event: Event) -> Sequence[Event]:
         """What remains of `event` outside of the outermost middleware, of however many."""
+        if self._watchers is None:
+            # Until the first event, or after one has failed, nobody knows who wants to see events.
+            self._watchers = [found for place in self._inside_out() if (found := self._watcher(place))]
+            if len(self._watchers) == 1:
+                self._only = self._watchers[0][1]
+                return self.on_event(event)
         events: Sequence[Event] = (event,)
-        for place, on_event in self._watchers or ():
+        for place, on_event in self._watchers:
             events = self._each(events, place, on_event)
         return events
 
