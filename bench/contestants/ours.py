@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
@@ -80,6 +79,7 @@ class Ours:
 
     def _in_tasks(self, prompts: list[str], n_predict: int, fields: dict[str, Any]) -> list[Completion]:
         """Streams, all read by one event loop."""
+        import asyncio  # 10 MiB that an application without an event loop does not have
 
         async def read(prompt: str) -> Completion:
             async with self._binding.astream(prompt, **_fields(n_predict), **_AS_IT_STANDS, **fields) as stream:

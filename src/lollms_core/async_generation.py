@@ -44,9 +44,9 @@ async def apush(
 
 
 async def apull(
-    generation: Generation, source: Callable[[GenerationRequest], AsyncIterable[Event]]
+    generation: Generation, source: Callable[[GenerationRequest], AsyncIterable[Event | list[Event]]]
 ) -> AsyncIterator[Event]:
-    """The caller's events of a backend that we iterate asynchronously."""
+    """The caller's events of a backend that we iterate asynchronously; those in a list have come together."""
     stopped, feed = generation.stopped, generation.feed
     wait = CancellableWait(generation.request)
     generation.alarm = _alarm_in_loop
@@ -75,7 +75,7 @@ async def apull(
                                     break
                                 raise
                             wait.end()
-                            for out in feed(event):
+                            for out in _given(generation, event) if isinstance(event, list) else feed(event):
                                 yield out
                     finally:
                         await _aclose(events)
@@ -88,9 +88,9 @@ async def apull(
         generation.close()
 
 
-def _given(generation: Generation, answer: Iterable[Event]) -> Iterator[Event]:
-    """The caller's events of what a middleware answers."""
-    for event in answer:
+def _given(generation: Generation, events: Iterable[Event]) -> Iterator[Event]:
+    """The caller's events of several that are there."""
+    for event in events:
         if generation.stopped():
             break
         yield from generation.feed(event)

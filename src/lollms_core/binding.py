@@ -366,7 +366,7 @@ class LollmsLLMBinding(ModelCare, ABC):
         request.on_cancel(events.close)
         return events
 
-    def _asource(self, request: GenerationRequest) -> AsyncIterable[Event]:
+    def _asource(self, request: GenerationRequest) -> AsyncIterable[Event | list[Event]]:
         """The backend's events for asyncio; here through a thread for each request."""
         return ThreadedEvents(partial(self._produce, request), name=f"lollms-{self.binding_name}")
 

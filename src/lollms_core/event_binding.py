@@ -184,7 +184,7 @@ class EventBinding(LollmsLLMBinding):
         events = iter(self._events(request))
         return iterate_inside(self, events) if self._hooks else events
 
-    def _asource(self, request: GenerationRequest) -> AsyncIterable[Event]:
+    def _asource(self, request: GenerationRequest) -> AsyncIterable[Event | list[Event]]:
         if type(self)._aevents is EventBinding._aevents:
             return super()._asource(request)
         events = self._aevents(request)

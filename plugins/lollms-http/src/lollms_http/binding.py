@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeVar, overload
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from lollms_core import (
     LollmsError,
     ModelNotFound,
 )
+from lollms_core.outermost import aiterate_inside
 from lollms_core.redaction import Hidden, forget_locals
 from lollms_http.address import KEY_HEADER, Server, base_url, key_of
 from lollms_http.answer import Reader
@@ -177,7 +179,20 @@ class HttpBinding(EventBinding):
         call = self._client.run(self._prepared(request), limits, request.control)
         yield from self._client.read(call, limits, request.control, self._reader(request))
 
-    def _aevents(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    async def _aevents(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        async with aclosing(self._together(request)) as lists:
+            async for events in lists:
+                for event in events:
+                    yield event
+
+    def _asource(self, request: GenerationRequest) -> AsyncIterable[Event | list[Event]]:
+        if type(self)._aevents is not HttpBinding._aevents:
+            return super()._asource(request)
+        # What has come together goes on together: one step of the event loop's machinery, and not one for each event.
+        events = self._together(request)
+        return aiterate_inside(self, events) if self._hooks else events
+
+    def _together(self, request: GenerationRequest) -> AsyncGenerator[list[Event]]:
         request = self._with_model(request)
         return self._client.aread(self._prepared(request), self._limits(request), lambda: self._reader(request))
 

@@ -95,9 +95,13 @@ class HttpClient:
 
     async def aread(
         self, call: Call | Steps[Call], limits: Limits, reader: Callable[[], Reader]
-    ) -> AsyncGenerator[Event]:
-        """The same for asyncio; `call` may be a procedure that gives it, and `reader` is called after that."""
+    ) -> AsyncGenerator[list[Event]]:
+        """The same for asyncio, in lists of those that have come together.
+
+        `call` may be a procedure that gives it, and `reader` is called after that.
+        """
         data = b""
+        events: list[Event] = []
         if not isinstance(call, Call):
             call = await self.arun(call, limits)
         try:
@@ -106,8 +110,15 @@ class HttpClient:
                 broken: StreamInterrupted | None = None
                 try:
                     async for data in response.pieces():
-                        for event in answer.feed(data):
-                            yield event
+                        events = []
+                        try:
+                            for event in answer.feed(data):
+                                events.append(event)
+                        except Exception:
+                            yield events
+                            raise
+                        if events:
+                            yield events
                         if answer.complete:
                             break
                 except StreamInterrupted as error:
@@ -115,12 +126,11 @@ class HttpClient:
                 if answer.complete:
                     async with aclosing(response.rest()) as rest:
                         async for data in rest:
-                            for event in answer.feed(data):
-                                yield event
+                            yield list(answer.feed(data))
                 for event in answer.close(broken):
-                    yield event
+                    yield [event]
         except Exception as error:
-            data = b""
+            data, events = b"", []
             self._clean(error)
             raise
 

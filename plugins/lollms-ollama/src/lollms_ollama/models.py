@@ -213,10 +213,11 @@ class OllamaModels(HttpBinding):
         call = calls.pulling(model_name, insecure=self._insecure_pull)
         reader = PullReader(self._who, model_name, self._server.redaction)
         try:
-            async with aclosing(self._client.aread(call, self._limits_without_deadline(), lambda: reader)) as events:
-                async for event in events:
-                    if isinstance(event, Progress):
-                        yield event
+            async with aclosing(self._client.aread(call, self._limits_without_deadline(), lambda: reader)) as lists:
+                async for events in lists:
+                    for event in events:
+                        if isinstance(event, Progress):
+                            yield event
         finally:
             self._knowledge.forget(model_name)
 

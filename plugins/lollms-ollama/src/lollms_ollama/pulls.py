@@ -36,7 +36,7 @@ class PullReader(Reader):
         if total is not None and completed is None:
             completed = 0  # the server leaves a zero out
         digest = record.get("digest")
-        yield Progress(status, completed, total, digest if isinstance(digest, str) else None)
+        yield Progress(status, completed, total, self._redaction.text(digest) if isinstance(digest, str) else None)
         if status == "success":
             yield Finish()
 
