@@ -99,7 +99,7 @@ _AROUND = st.text(st.sampled_from("ab'\"\\/ \n\u00e9"), max_size=4)
 
 
 @given(
-    secret=st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), min_size=4, max_size=12),
+    secret=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=4, max_size=12),
     write=st.sampled_from(_WRITTEN),
     before=_AROUND,
     after=_AROUND,
