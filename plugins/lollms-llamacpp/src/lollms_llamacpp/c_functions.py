@@ -1,9 +1,10 @@
 """llama-cpp-python's modules of C functions, without the package around them.
 
-Importing ``llama_cpp`` imports its class ``Llama``, and with it numpy, Jinja and a cache on disk: twice the time and
-22 MiB, none of which is wanted here. Python imports a package before any module in it, so the modules of the functions
-are made from their files here, and get each other from here when they import each other. Nothing of this is seen from
-outside: ``import llama_cpp`` elsewhere finds the whole package, and what has been imported there is used here.
+Importing ``llama_cpp`` imports its class ``Llama``, and with it numpy, Jinja and a cache on disk: 0.1 s instead of 0.01
+and 22 MiB (0.3.36), none of which is wanted here. Python imports a package before any module in it, so the modules of
+the functions are made from their files here, and get each other from here when they import each other. Nothing of this
+is seen from outside: ``import llama_cpp`` elsewhere finds the whole package, and what has been imported there is used
+here.
 """
 
 from __future__ import annotations
