@@ -19,6 +19,7 @@ from lollms_core.redaction import Secret
 from lollms_core.testing import FaultServer, OpenAIDialect
 from lollms_http import Call
 from lollms_http.address import Server, base_url
+from lollms_http.cookies import Cookies
 from lollms_http.exchange import Exchange, Limits
 from lollms_http.wire import headers_to, request_of
 
@@ -43,7 +44,7 @@ URLS = [
 def request(url: str, method: str = "POST", body: Any = None, **server: Any) -> tuple[Any, dict[str, str]]:
     """What is sent to `url`, and its headers."""
     to = Server(url, **server)
-    sent = request_of(Exchange(to, "acme", Call(method, "", body), Limits()), headers_to(to))
+    sent = request_of(Exchange(to, "acme", Call(method, "", body), Limits()), headers_to(to), Cookies())
     names = [name.lower() for name, _ in sent.headers]
     assert len(set(names)) == len(names), "a header is there twice"
     return sent, {name.decode(): value.decode() for name, value in sent.headers}

@@ -16,6 +16,7 @@ from lollms_core import BackendUnavailable, LollmsError
 from lollms_core.forks import forget_in_child
 from lollms_http.address import Server
 from lollms_http.async_line import AsyncPool
+from lollms_http.cookies import Cookies
 from lollms_http.exchange import MAX_ERROR_BYTES, Exchange
 from lollms_http.http_sync import DRAIN_SECONDS
 from lollms_http.pools import ssl_context_for
@@ -32,6 +33,7 @@ class AsyncResponse:
     def __init__(self, exchange: Exchange, response: httpcore.Response) -> None:
         self.status = response.status
         self.headers = headers_of(response)
+        self.raw_headers = response.headers
         self._exchange = exchange
         self._response = response
         self._raw = adecoded(response.stream, self.headers)  # type: ignore[arg-type]  # the stream of an async pool
@@ -104,6 +106,7 @@ class AsyncHttp:
         self._closed = False
         self._ssl_context: Any = None
         self._headers = headers_to(server)
+        self._cookies = Cookies()
         self._pools: dict[asyncio.AbstractEventLoop, _LoopPool] = {}
         forget_in_child(self)
 
@@ -111,6 +114,7 @@ class AsyncHttp:
         """See :class:`~lollms_core.forks.ForgetsInChild`."""
         self._lock = threading.Lock()
         self._pools = {}
+        self._cookies = Cookies()
 
     async def fetch(self, exchange: Exchange) -> bytes:
         """The whole body of the response.
@@ -174,7 +178,10 @@ class AsyncHttp:
 
     async def _send(self, exchange: Exchange) -> AsyncResponse:
         pool = await self._opened()
-        response = AsyncResponse(exchange, await pool.send(request_of(exchange, self._headers)))
+        request = request_of(exchange, self._headers, self._cookies)
+        response = AsyncResponse(exchange, await pool.send(request))
+        if "set-cookie" in response.headers:
+            self._cookies.keep(exchange.url, response.raw_headers)
         _log.debug("%s: %s %s: status %d", exchange.who, exchange.call.method, exchange.call.path, response.status)
         return response
 

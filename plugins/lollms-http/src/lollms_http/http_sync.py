@@ -15,6 +15,7 @@ from lollms_core import BackendUnavailable, LollmsError
 from lollms_core.control import Control
 from lollms_core.forks import forget_in_child
 from lollms_http.address import Server
+from lollms_http.cookies import Cookies
 from lollms_http.exchange import MAX_ERROR_BYTES, Exchange
 from lollms_http.line import Line, LinePool
 from lollms_http.wire import ERRORS, decoded, headers_of, headers_to, request_of
@@ -33,11 +34,13 @@ class Response:
     Attributes:
         status: of HTTP.
         headers: by their names in lower case.
+        raw_headers: one by one, as they came.
     """
 
     def __init__(self, exchange: Exchange, response: httpcore.Response, line: Line) -> None:
         self.status = response.status
         self.headers = headers_of(response)
+        self.raw_headers = response.headers
         self._exchange = exchange
         self._response = response
         self._line = line
@@ -98,12 +101,14 @@ class SyncHttp:
         self._pool: LinePool | None = None
         self._closed = False
         self._headers = headers_to(server)
+        self._cookies = Cookies()
         forget_in_child(self)
 
     def forget_connections(self) -> None:
         """See :class:`~lollms_core.forks.ForgetsInChild`."""
         self._lock = threading.Lock()
         self._pool = None
+        self._cookies = Cookies()
 
     def fetch(self, exchange: Exchange, control: Control | None = None) -> bytes:
         """The whole body of the response.
@@ -169,7 +174,10 @@ class SyncHttp:
                 raise BackendUnavailable(f"{exchange.who}: the request was cancelled")
 
     def _send(self, exchange: Exchange, line: Line) -> Response:
-        response = Response(exchange, self._opened().send(request_of(exchange, self._headers), line), line)
+        request = request_of(exchange, self._headers, self._cookies)
+        response = Response(exchange, self._opened().send(request, line), line)
+        if "set-cookie" in response.headers:
+            self._cookies.keep(exchange.url, response.raw_headers)
         _log.debug("%s: %s %s: status %d", exchange.who, exchange.call.method, exchange.call.path, response.status)
         return response
 

@@ -1,8 +1,8 @@
 """Between exchanges and httpcore, for both transports: requests as it takes them, responses as exchanges read them.
 
-httpx, which stands on httpcore, does more with a request than a model's server needs (cookies, redirects, credentials,
-URLs to be joined), and that takes as long as httpcore's own work. It is here for what is rare, and imported for it:
-answers that are compressed all the same, addresses that are not plain ASCII, certificates, and proxies.
+httpx, which stands on httpcore, does more with a request than a model's server needs (redirects, credentials, URLs to
+be joined), and that takes as long as httpcore's own work. It is here for what is rare, and imported for it: answers
+that are compressed all the same, addresses that are not plain ASCII, certificates, and proxies.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import httpcore
 
 from lollms_http.address import Server
+from lollms_http.cookies import Cookies
 from lollms_http.exchange import Exchange
 
 __all__ = ["ERRORS", "DecodingError", "Headers", "adecoded", "decoded", "headers_of", "headers_to", "request_of"]
@@ -61,8 +62,13 @@ def headers_to(server: Server) -> Headers:
     return [header for name, header in headers.items() if name not in said_by_each]
 
 
-def request_of(exchange: Exchange, headers: Headers) -> httpcore.Request:
-    """The request for a try of `exchange`; `headers` are those of every request to its server.
+def request_of(exchange: Exchange, headers: Headers, cookies: Cookies) -> httpcore.Request:
+    """The request for a try of `exchange`.
+
+    Args:
+        exchange: what is asked.
+        headers: those of every request to its server.
+        cookies: what the server has set; a Cookie header among `headers` is sent instead.
 
     Raises:
         BadRequest: its body cannot be written as JSON.
@@ -76,6 +82,9 @@ def request_of(exchange: Exchange, headers: Headers) -> httpcore.Request:
     if server.key is not None:
         name, _, value = server.key_header.partition(":")
         headers.append((name.encode("ascii"), value.strip().replace("{key}", server.key.reveal()).encode("ascii")))
+    cookie = cookies.header(exchange.url)
+    if cookie is not None and not any(name.lower() == b"cookie" for name, _ in headers):
+        headers.append((b"Cookie", cookie))
     seconds = {"connect": limits.connect, "read": limits.idle, "write": limits.idle, "pool": None}
     return httpcore.Request(
         exchange.call.method,
