@@ -49,7 +49,7 @@ class Process:
                 start_new_session=True,  # Ctrl-C does not reach it: it is stopped from here
             )
         try:
-            self.versions: dict[str, str] = self.ask(contestant.setting)
+            self.ask(contestant.setting)
         except BaseException:
             self.close()
             raise

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from bench.cases import Case, Contestant, Kit
+from bench.contestants.serving import VERSIONS
 from bench.figures import Result
 from bench.processes import Process
 
@@ -32,8 +33,9 @@ def measure(case: Case, kit: Kit, tell: Callable[[str], None]) -> Result:
             for contestant in _turned(contestants, number):
                 with ExitStack() as own:
                     process = processes.get(contestant.name) or own.enter_context(Process(contestant, kit))
-                    result.versions.setdefault(contestant.name, process.versions)
                     answer = process.ask({**contestant.task, "round": number + 1})
+                    if contestant.name not in result.versions:
+                        result.versions[contestant.name] = process.ask(VERSIONS)
                 if number >= 0:
                     result.rounds[contestant.name].append(answer)
             if number >= 0:

@@ -35,11 +35,15 @@ class Ours:
     """The contestant."""
 
     def __init__(self, binding: LollmsLLMBinding, clock: Clock | None, before: int) -> None:
-        self.versions = versions("lollms-core", "lollms-llamacpp", "llama-cpp-python")
         self._binding = binding
         self._clock = clock
         self._before = before
         self._tasks = {"answer": self._answer, "turn": self._turn, "shared": self._shared}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Those of the distributions that it runs on; looked up only now."""
+        return versions("lollms-core", "lollms-llamacpp", "llama-cpp-python")
 
     def do(self, task: Task) -> dict[str, Any]:
         """Do a task; what was measured."""

@@ -9,20 +9,25 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
-__all__ = ["Does", "Task", "peak_memory", "serve", "together", "versions"]
+__all__ = ["VERSIONS", "Does", "Task", "peak_memory", "serve", "together", "versions"]
 
 Task = Mapping[str, Any]
 T = TypeVar("T")
+
+VERSIONS: Final[Task] = {"do": "versions"}
+"""The task of telling them; it comes last, since it takes memory that nothing else here does."""
 
 
 class Does(Protocol):
     """What does a contestant's tasks."""
 
-    versions: dict[str, str]
+    @property
+    def versions(self) -> dict[str, str]:
+        """Those of the distributions that it runs on, by their names."""
+        ...
 
     def do(self, task: Task) -> dict[str, Any]:
         """Do a task; what was measured."""
@@ -32,7 +37,8 @@ class Does(Protocol):
 def serve(make: Callable[[Task], AbstractContextManager[Does]]) -> None:
     """Answer what the benchmark asks: a line of JSON for each line of JSON, until the input ends.
 
-    The first line is the setting, the others are tasks. What libraries print goes to stderr.
+    The first line is the setting, and its answer, an empty one, says that all is ready; the others are tasks. What
+    libraries print goes to stderr.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -42,13 +48,16 @@ def serve(make: Callable[[Task], AbstractContextManager[Does]]) -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     with make(json.loads(sys.stdin.readline())) as contestant:
-        answer(contestant.versions)
+        answer({})
         for line in sys.stdin:
-            answer(contestant.do(json.loads(line)))
+            task = json.loads(line)
+            answer(contestant.versions if task == VERSIONS else contestant.do(task))
 
 
 def versions(*names: str) -> dict[str, str]:
     """Those of distributions."""
+    from importlib.metadata import version
+
     return {name: version(name) for name in names}
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from socket import SHUT_RDWR
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
@@ -41,7 +39,9 @@ def check_extra() -> None:
     """
     if importlib.util.find_spec("huggingface_hub") is None or importlib.util.find_spec("filelock") is None:
         raise CapabilityNotSupported(f"fetching models takes huggingface_hub, which is not installed: {_PIP}")
-    version = importlib.metadata.version("huggingface_hub")
+    from importlib.metadata import version as version_of
+
+    version = version_of("huggingface_hub")
     if int(version.partition(".")[0]) < 1:
         raise CapabilityNotSupported(f"fetching models takes huggingface_hub 1.0 or newer, not {version}: {_PIP}")
 
@@ -191,8 +191,10 @@ def _http() -> Any:
 
 def _hang_up(response: Any) -> None:
     """End a read that waits for bytes in another thread; does not block."""
+    import socket
+
     stream = response.extensions.get("network_stream")
     connection = None if stream is None else stream.get_extra_info("socket")
     if connection is not None:
         with suppress(OSError):
-            connection.shutdown(SHUT_RDWR)
+            connection.shutdown(socket.SHUT_RDWR)
