@@ -18,7 +18,7 @@ Task = Mapping[str, Any]
 T = TypeVar("T")
 
 VERSIONS: Final[Task] = {"do": "versions"}
-"""The task of telling them; it comes last, since it takes memory that nothing else here does."""
+"""The task of telling them; asked after what is measured, since it takes memory that nothing else here does."""
 
 
 class Does(Protocol):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 from http_examples import CompletionsBinding
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lollms_core.testing import Asked, FaultServer, OpenAIDialect, response
 from lollms_http import Call, HttpBinding
 from lollms_http.address import Server
 from lollms_http.cookies import Cookies
 from lollms_http.exchange import Exchange, Limits
+from lollms_http.http_async import AsyncHttp
+from lollms_http.http_sync import SyncHttp
 from lollms_http.wire import headers_to, request_of
 
 DIALECT = OpenAIDialect()
@@ -103,6 +108,29 @@ def test_there_is_room_for_so_many() -> None:
     assert header is not None
     assert header.count(b"=") <= 50
     assert b"c999=999" in header
+    kept.keep(URL, [(b"set-cookie", b"d%d=%d" % (number, number)) for number in range(1000)])
+    header = kept.header(URL)
+    assert header is not None
+    assert header.count(b"=") == 50
+
+
+# What h11 lets through in a header.
+@given(st.lists(st.binary(max_size=40).map(lambda value: re.sub(rb"[\x00\r\n]", b"", value)), max_size=4))
+def test_whatever_a_server_sets_requests_go_on(values: list[bytes]) -> None:
+    kept = Cookies()
+    for _ in range(2):
+        kept.keep(URL, [(b"set-cookie", value) for value in values])
+        header = kept.header(URL)
+        assert header is None or re.fullmatch(rb"[^\x00\r\n]+", header)
+
+
+@pytest.mark.parametrize("kind", [SyncHttp, AsyncHttp])
+def test_a_child_of_this_process_begins_without(kind: type[SyncHttp | AsyncHttp]) -> None:
+    """Another thread may have been writing them when the process forked."""
+    transport = kind(Server("http://balancer.example"))
+    transport._cookies.keep(URL, [(b"set-cookie", b"node=a")])
+    transport.forget_connections()
+    assert transport._cookies.header(URL) is None
 
 
 def test_no_value_is_in_the_repr() -> None:

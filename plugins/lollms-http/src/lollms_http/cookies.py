@@ -5,7 +5,7 @@ What a cookie goes with is for :mod:`http.cookiejar` to say, which is imported f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from http.cookiejar import CookieJar
@@ -27,24 +27,24 @@ class Cookies:
         return f"Cookies({0 if self._jar is None else len(self._jar)})"
 
     def keep(self, url: str, headers: list[tuple[bytes, bytes]]) -> None:
-        """Keep what the answer from `url` sets in its `headers`, and drop what it takes back."""
+        """Keep what the answer from `url` sets in its `headers`, and drop what it takes back.
+
+        What is too long is left out; where they would be too many, those of earlier answers are forgotten.
+        """
         from email.message import Message
         from http.cookiejar import CookieJar
+        from types import SimpleNamespace
         from urllib.request import Request
 
-        class Answer:
-            def info(self) -> Message:
-                found = Message()
-                for name, value in headers:
-                    if name.lower() == b"set-cookie" and len(value) <= _MAX_BYTES:
-                        found["Set-Cookie"] = value.decode("latin-1")
-                return found
-
+        found = [value for name, value in headers if name.lower() == b"set-cookie" and len(value) <= _MAX_BYTES]
+        message = Message()
+        for value in found[:_MAX_COOKIES]:
+            message["Set-Cookie"] = value.decode("latin-1")
         jar = self._jar
-        if jar is None or len(jar) >= _MAX_COOKIES:
+        if jar is None or len(jar) + len(found) > _MAX_COOKIES:
             jar = self._jar = CookieJar()
-        request = Request(url)  # noqa: S310  # nothing opens it
-        jar.extract_cookies(Answer(), request)  # type: ignore[arg-type]  # all that it asks of an answer
+        answer: Any = SimpleNamespace(info=lambda: message)  # all that is asked of an answer
+        jar.extract_cookies(answer, Request(url))  # noqa: S310  # nothing opens it
 
     def header(self, url: str) -> bytes | None:
         """The Cookie header of a request to `url`, None if there is none."""

@@ -33,7 +33,6 @@ class AsyncResponse:
     def __init__(self, exchange: Exchange, response: httpcore.Response) -> None:
         self.status = response.status
         self.headers = headers_of(response)
-        self.raw_headers = response.headers
         self._exchange = exchange
         self._response = response
         self._raw = adecoded(response.stream, self.headers)  # type: ignore[arg-type]  # the stream of an async pool
@@ -179,9 +178,10 @@ class AsyncHttp:
     async def _send(self, exchange: Exchange) -> AsyncResponse:
         pool = await self._opened()
         request = request_of(exchange, self._headers, self._cookies)
-        response = AsyncResponse(exchange, await pool.send(request))
+        answer = await pool.send(request)
+        response = AsyncResponse(exchange, answer)
         if "set-cookie" in response.headers:
-            self._cookies.keep(exchange.url, response.raw_headers)
+            self._cookies.keep(exchange.url, answer.headers)
         _log.debug("%s: %s %s: status %d", exchange.who, exchange.call.method, exchange.call.path, response.status)
         return response
 

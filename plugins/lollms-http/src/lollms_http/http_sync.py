@@ -34,13 +34,11 @@ class Response:
     Attributes:
         status: of HTTP.
         headers: by their names in lower case.
-        raw_headers: one by one, as they came.
     """
 
     def __init__(self, exchange: Exchange, response: httpcore.Response, line: Line) -> None:
         self.status = response.status
         self.headers = headers_of(response)
-        self.raw_headers = response.headers
         self._exchange = exchange
         self._response = response
         self._line = line
@@ -175,9 +173,10 @@ class SyncHttp:
 
     def _send(self, exchange: Exchange, line: Line) -> Response:
         request = request_of(exchange, self._headers, self._cookies)
-        response = Response(exchange, self._opened().send(request, line), line)
+        answer = self._opened().send(request, line)
+        response = Response(exchange, answer, line)
         if "set-cookie" in response.headers:
-            self._cookies.keep(exchange.url, response.raw_headers)
+            self._cookies.keep(exchange.url, answer.headers)
         _log.debug("%s: %s %s: status %d", exchange.who, exchange.call.method, exchange.call.path, response.status)
         return response
 

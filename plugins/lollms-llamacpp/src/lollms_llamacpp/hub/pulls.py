@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -100,8 +101,6 @@ def _check_room(folder: Path, missing: int) -> None:
     """Raises:
     BackendError: there is no room for so many bytes.
     """
-    import shutil
-
     while not is_there(folder) and folder != folder.parent:
         folder = folder.parent
     try:
