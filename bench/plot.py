@@ -1,4 +1,7 @@
-"""A case as a picture: a bar for each contestant, and a line from its least to its greatest round."""
+"""A case as a picture: a bar for each contestant, in colour if it is ours, and a line from its least round to its most.
+
+Ours is what runs on the core.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ __all__ = ["picture"]
 
 _WIDTH, _ROW, _BAR, _HEAD, _FOOT = 760, 34, 22, 44, 34
 _LEFT, _RIGHT = 250, 90
+_CORE = "lollms-core"
 _OURS, _OTHERS, _TEXT, _GRID = "#2563a8", "#9aa5b1", "#1f2933", "#d9dee3"
 
 
@@ -19,6 +23,7 @@ def picture(result: Result) -> str:
     column = result.column()
     spreads = {who: spread for who in result.rounds if (spread := result.spread(who)) is not None}
     step, most = _scale(max(spread.most for spread in spreads.values()))
+    digits = max(0, -math.floor(math.log10(step)))
     height = _HEAD + _ROW * len(spreads) + _FOOT
     per_unit = (_WIDTH - _LEFT - _RIGHT) / most
     title = f"{result.case.title}: {column.title}"
@@ -30,13 +35,14 @@ def picture(result: Result) -> str:
     for number in range(round(most / step) + 1):
         x = _LEFT + number * step * per_unit
         parts.append(_element("line", x1=x, y1=_HEAD, x2=x, y2=height - _FOOT, stroke=_GRID))
-        parts.append(_element("text", f"{number * step:g}", x=x, y=height - 12, text_anchor="middle", font_size=12))
-    ours = {one.name for one in result.case.contestants if one.module == "ours"}
+        parts.append(
+            _element("text", f"{number * step:,.{digits}f}", x=x, y=height - 12, text_anchor="middle", font_size=12)
+        )
     for number, (who, spread) in enumerate(spreads.items()):
         top = _HEAD + _ROW * number + 6
         middle, end = top + _BAR / 2, spread.median * per_unit
         low, high = (_LEFT + value * per_unit for value in (spread.least, spread.most))
-        colour = _OURS if who in ours else _OTHERS
+        colour = _OURS if _CORE in result.versions.get(who, {}) else _OTHERS
         line = f"M{low:.1f} {middle}H{high:.1f}" + "".join(f"M{x:.1f} {middle - 5}v10" for x in (low, high))
         value = f"{spread.median:,.{column.digits}f}"
         parts += [

@@ -55,6 +55,7 @@ def _import(kit: Kit) -> Case:
             process(
                 "lollms_core, every public name",
                 CHECKOUT,
+                "lollms-core",
                 arguments=["-c", "from lollms_core import *"],
                 probe=program("imported", mine, "every name"),
             ),

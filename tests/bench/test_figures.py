@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -11,6 +12,7 @@ pytest.importorskip("bench", reason="the benchmark stays in the checkout")
 from bench.cases import Case, Column, Contestant, Target
 from bench.figures import Result
 from bench.page import Report, as_json, page
+from bench.plot import picture
 
 
 def measured(*targets: Target, **rounds: Sequence[float]) -> Result:
@@ -58,3 +60,18 @@ def test_the_page_tells_ratios_from_differences() -> None:
     assert "| ours, ms | ≤ 1.0 | **5.0** (5.0 to 5.0) | 🔴 **missed** |" in text
     found = as_json(report)["cases"][0]["targets"]
     assert [(target["beyond"], target["figure"]) for target in found] == [(True, 10), (False, 0.25), (False, 1)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "marks"),
+    [(0.004, ["0", "1", "2", "3", "4"]), (0.0004, ["0.0", "0.1", "0.2", "0.3", "0.4"]), (4000, ["0", "1,000,000"])],
+)
+def test_a_picture_has_ours_in_colour_and_an_axis(seconds: float, marks: list[str]) -> None:
+    result = measured(ours=[seconds], theirs=[seconds / 2])
+    result.versions = {"ours": {"lollms-core": "0.1.0", "other": "1"}, "theirs": {"other": "1"}}
+    svg = picture(result)
+    _behind, ours, theirs = re.findall(r'<rect .*fill="(#\w+)"', svg)
+    assert ours != theirs
+    result.versions["theirs"] = result.versions["ours"]
+    assert picture(result).count(ours) == 2
+    assert re.findall(r'text-anchor="middle" font-size="12">([^<]+)<', svg)[: len(marks)] == marks
