@@ -238,6 +238,7 @@ class FaultServer:
         self._socket.bind((host, 0))
         self.port: int = self._socket.getsockname()[1]
         self.listening = False
+        self._server: asyncio.Server | None = None
         self._stopped = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"fault-server-{self.port}")
@@ -325,7 +326,7 @@ class FaultServer:
     def listen(self) -> None:
         """Accept connections from now on."""
         start = asyncio.start_server(self._accepted, sock=self._socket, backlog=1024, ssl=self._tls)
-        asyncio.run_coroutine_threadsafe(start, self._loop).result(WAIT)
+        self._server = asyncio.run_coroutine_threadsafe(start, self._loop).result(WAIT)
         self.listening = True
 
     def stop(self) -> None:
@@ -354,13 +355,21 @@ class FaultServer:
         try:
             loop.run_forever()
         finally:
-            self._socket.close()
-            for task in self._tasks:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
-            # A closed connection's transport says so to the loop once more.
-            loop.run_until_complete(asyncio.sleep(0))
+            loop.run_until_complete(self._end())
             loop.close()
+
+    async def _end(self) -> None:
+        """Accept nothing more, and end every connection, also one that the loop has only just accepted."""
+        if self._server is not None:
+            self._server.close()
+        self._socket.close()
+        ours = asyncio.current_task()
+        while tasks := asyncio.all_tasks() - {ours}:
+            await asyncio.sleep(0)  # each begins: one cancelled before that closes nothing
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # a closed connection's transport says so to the loop once more
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with self._changed:
