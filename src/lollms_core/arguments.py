@@ -12,6 +12,7 @@ from lollms_core import messages as discussions
 from lollms_core.capabilities import Capability
 from lollms_core.errors import CapabilityNotSupported, ImageError, UnsupportedParameter, close_names
 from lollms_core.messages import ImageSource
+from lollms_core.other_names import close_parameters
 from lollms_core.outermost import is_derived
 from lollms_core.redaction import Hidden
 from lollms_core.request import PARAMETERS, REQUEST_FIELDS, EmbedRequest, GenerationRequest
@@ -72,7 +73,7 @@ class Arguments:
         for name in defaults.keys() - REQUEST_FIELDS - options:
             known = REQUEST_FIELDS | options | COMMON_NAMES
             raise UnsupportedParameter(
-                f"the binding {binding_name!r} has no option {name!r}.{close_names(name, known)}"
+                f"the binding {binding_name!r} has no option {name!r}.{close_parameters(name, known)}"
             )
         given = Hidden({name: value for name, value in defaults.items() if value is not None})
         # Built once to have it checked.
@@ -131,7 +132,7 @@ class Arguments:
             else:
                 known = REQUEST_FIELDS | options.keys()
                 raise UnsupportedParameter(
-                    f"the binding {self.binding_name!r} has no parameter {name!r}.{close_names(name, known)}"
+                    f"the binding {self.binding_name!r} has no parameter {name!r}.{close_parameters(name, known)}"
                 )
         for name in fields.keys() - REQUEST_FIELDS - options.keys():
             raise UnsupportedParameter(f"the binding {self.binding_name!r} has no parameter {name!r}")

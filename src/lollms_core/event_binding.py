@@ -12,10 +12,11 @@ from lollms_core.arguments import StreamingCallback
 from lollms_core.binding import LollmsLLMBinding
 from lollms_core.capabilities import Capability
 from lollms_core.embedding import aembed_through, embed_through
-from lollms_core.errors import CapabilityNotSupported, LollmsError, UnsupportedParameter, close_names
+from lollms_core.errors import CapabilityNotSupported, LollmsError, UnsupportedParameter
 from lollms_core.events import Event
 from lollms_core.generation import Emit, as_backend_error, close_events
 from lollms_core.messages import AI_KEYWORD, USER_KEYWORD, ImageSource, Message, load_parts
+from lollms_core.other_names import close_parameters
 from lollms_core.outermost import aiterate_inside, derived, inside, iterate_inside
 from lollms_core.request import EmbedRequest, GenerationRequest
 
@@ -203,7 +204,7 @@ class EventBinding(LollmsLLMBinding):
         for name in kwargs.keys() - known - {"model", "dimensions"}:
             raise UnsupportedParameter(
                 f"the binding {self.binding_name!r} has no parameter {name!r} for embeddings."
-                f"{close_names(name, known | {'model', 'dimensions'})}"
+                f"{close_parameters(name, known | {'model', 'dimensions'})}"
             )
         return request
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lollms_core.control import Control
 from lollms_core.discovery.reports import bounded, message_of
-from lollms_core.errors import LollmsError, UnsupportedParameter, close_names
+from lollms_core.errors import LollmsError, UnsupportedParameter
 from lollms_core.messages import ImageSource, Message, check_messages
+from lollms_core.other_names import close_parameters
 
 if TYPE_CHECKING:
     from lollms_core.response_format import ResponseFormat
@@ -144,7 +145,7 @@ class GenerationRequest(_Controlled):
         """
         for name in changes:
             if name not in self.__dataclass_fields__:
-                raise UnsupportedParameter(f"a request has no field {name!r}.{close_names(name, REQUEST_FIELDS)}")
+                raise UnsupportedParameter(f"a request has no field {name!r}.{close_parameters(name, REQUEST_FIELDS)}")
         # Not dataclasses.replace, which would check once more what has not changed, for every request.
         changed = object.__new__(type(self))
         for name in self.__dataclass_fields__:

@@ -201,6 +201,7 @@ def test_a_repeated_list_grows_and_a_repeated_value_is_replaced() -> None:
         (Rich, "tempratur", "temperature"),
         (Closed, "model_identifer", "model_identifier"),
         (Eight, "top_kk", "top_k"),
+        (Eight, "max_tokens", "n_predict"),
     ],
 )
 def test_an_unknown_key_is_refused_with_close_names(cls: type[LollmsLLMBinding], key: str, close: str) -> None:

@@ -15,7 +15,8 @@ import click
 
 from lollms_core.arguments import COMMON_NAMES
 from lollms_core.binding import LollmsLLMBinding
-from lollms_core.errors import UnsupportedParameter, close_names
+from lollms_core.errors import UnsupportedParameter
+from lollms_core.other_names import close_parameters
 from lollms_core.redaction import Hidden
 from lollms_core.request import REQUEST_FIELDS, GenerationRequest
 
@@ -121,7 +122,7 @@ def sort_options(
         else:
             known = (keywords.keys() | fields.keys()) - ELSEWHERE.keys()
             where = f" ({kept.said[key]})" if key in kept.said else ""
-            raise UnsupportedParameter(f"{cls.__name__} has no option {key!r}{where}.{close_names(key, known)}")
+            raise UnsupportedParameter(f"{cls.__name__} has no option {key!r}{where}.{close_parameters(key, known)}")
         # A profile's text is one already where the type has texts; else it stands for a path, say, or was written so.
         as_it_is = key not in given and (not isinstance(said, str) or takes_text(hint, said))
         value = said if as_it_is else convert(key, said, hint, kept.said.get(key, "-o"))
