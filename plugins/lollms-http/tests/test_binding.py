@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -19,13 +19,15 @@ from lollms_core import (
     Capability,
     CapabilityNotSupported,
     EmbedRequest,
+    Event,
     GenerationRequest,
     LollmsError,
     ProtocolError,
+    TextDelta,
     Usage,
 )
 from lollms_core.testing import MARKER, FaultServer, OpenAIDialect, SecretWatch, response
-from lollms_http import Call, HttpBinding, HttpOptions, Several, Steps, Work
+from lollms_http import Call, HttpBinding, HttpOptions, Reader, Several, Steps, Work
 from lollms_http.checks import Check, number, text
 
 Ask = Callable[..., Any]
@@ -224,6 +226,33 @@ def test_what_json_has_no_form_for(server: FaultServer) -> None:
         with pytest.raises(BadRequest, match="JSON"):
             binding.chat("Why?", backend_options={"x": {1, 2}})
     assert server.connections == 0
+
+
+async def test_the_first_event_does_not_wait_for_those_that_came_with_it(
+    server: FaultServer, make: Callable[..., HttpBinding]
+) -> None:
+    read = []
+
+    class Counting(CompletionsBinding):
+        def _reader(self, request: GenerationRequest) -> Reader:
+            reader = super()._reader(request)
+
+            class CountingReader(Reader):
+                def feed(self, record: Any) -> Iterable[Event]:
+                    read.append(record)
+                    return reader.feed(record)
+
+            return CountingReader()
+
+    async def texts(binding: HttpBinding) -> list[tuple[str, int]]:
+        async with binding.astream("Why?") as events:
+            return [(event.text, len(read)) async for event in events if isinstance(event, TextDelta)]
+
+    words = [f"word{number} " for number in range(100)]
+    server.on(PATH, [DIALECT.stream(*DIALECT.pieces(*words), *DIALECT.ending()).data])
+    seen = await texts(make(Counting))
+    assert [text for text, _ in seen] == words
+    assert seen[0][1] < 5
 
 
 def test_a_closed_binding(make: Callable[..., HttpBinding], ask: Ask) -> None:

@@ -96,6 +96,7 @@ class Answer:
         self._meaning = meaning
         self._finish: Finish | None = None
         self._deaf = False
+        self._begun = False  # whether its first event has gone on
 
     @property
     def complete(self) -> bool:
@@ -111,6 +112,23 @@ class Answer:
         """
         if not self._deaf:
             yield from self._read(self._reader.feed, self._records(self._decoder.feed(data)))
+
+    def together(self, data: bytes) -> Iterator[list[Event]]:
+        """The same in lists of those that have come together; the answer's first does not wait for those behind it."""
+        events: list[Event] = []
+        try:
+            for event in self.feed(data):
+                events.append(event)
+                if not self._begun:
+                    self._begun = True
+                    yield events
+                    events = []
+        except Exception:
+            if events:
+                yield events
+            raise
+        if events:
+            yield events
 
     def close(self, broken: StreamInterrupted | None = None) -> Iterator[Event]:
         """The events that the end of the response leaves, the Finish last.

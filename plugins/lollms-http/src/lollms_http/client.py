@@ -96,7 +96,7 @@ class HttpClient:
     async def aread(
         self, call: Call | Steps[Call], limits: Limits, reader: Callable[[], Reader]
     ) -> AsyncGenerator[list[Event]]:
-        """The same for asyncio, in lists of those that have come together.
+        """The same for asyncio, in lists of those that have come together; the first does not wait for those behind it.
 
         `call` may be a procedure that gives it, and `reader` is called after that.
         """
@@ -110,14 +110,7 @@ class HttpClient:
                 broken: StreamInterrupted | None = None
                 try:
                     async for data in response.pieces():
-                        events = []
-                        try:
-                            for event in answer.feed(data):
-                                events.append(event)
-                        except Exception:
-                            yield events
-                            raise
-                        if events:
+                        for events in answer.together(data):
                             yield events
                         if answer.complete:
                             break
@@ -126,7 +119,8 @@ class HttpClient:
                 if answer.complete:
                     async with aclosing(response.rest()) as rest:
                         async for data in rest:
-                            yield list(answer.feed(data))
+                            for events in answer.together(data):
+                                yield events
                 for event in answer.close(broken):
                     yield [event]
         except Exception as error:
