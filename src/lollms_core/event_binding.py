@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from lollms_core.arguments import StreamingCallback
@@ -181,7 +181,7 @@ class EventBinding(LollmsLLMBinding):
         finally:
             close_events(events)
 
-    def _source(self, request: GenerationRequest) -> Iterator[Event]:
+    def _source(self, request: GenerationRequest) -> Iterable[Event]:
         events = iter(self._events(request))
         return iterate_inside(self, events) if self._hooks else events
 

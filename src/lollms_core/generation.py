@@ -87,7 +87,6 @@ class Generation:
         self.request = request
         self._begins = begins
         self._chain: Chain | None = None
-        self._watch: Callable[[Event], Sequence[Event]] | None = None  # the chain's on_event
         self._model = model
         self._ignored = ignored
         self._live = live
@@ -139,7 +138,6 @@ class Generation:
                 self._silence = self.alarm(self._limit, self._ring)
             self._chain = self._begins(self.request)
             if self._chain is not None:
-                self._watch = self._chain.on_event
                 self.request, self._answer = self._chain.on_request(self.request)
         return self._answer
 
@@ -151,17 +149,21 @@ class Generation:
             Refused: a middleware refused.
         """
         if self._plain and type(event) is TextDelta:  # nearly every event, so what it takes stands here
-            if self._watch is None:
+            chain = self._chain
+            if chain is None or chain.quiet:
                 self._text.append(event.text)
                 return (event,)
+            only = chain.only
+            if only is None:
+                return self._passed(self._watched(chain.on_event, event))
             try:
-                events = self._watch(event)
-            except LollmsError as refused:
-                raise self._ruled(refused) from refused.__cause__
-            if len(events) == 1 and type(passed := events[0]) is TextDelta:
+                given: Sequence[Event] = only(event)  # type: ignore[assignment]  # of any type until looked at
+            except BaseException as exc:
+                return self._passed(self._watched(chain.failed, event, exc))
+            if type(given) in (tuple, list) and len(given) == 1 and type(passed := given[0]) is TextDelta:
                 self._text.append(passed.text)
-                return events
-            return self._passed(events)
+                return given
+            return self._passed(self._watched(chain.checked, event, given))
         if not isinstance(event, Event):
             raise self._ruled(TypeError(f"a binding must yield events, not {type(event).__name__}"))
         if isinstance(event, Finish):
@@ -187,14 +189,18 @@ class Generation:
     def _pass(self, event: Event) -> Sequence[Event]:
         """What the middlewares leave of `event`, which is what the caller gets."""
         events: Sequence[Event] = (event,)
-        if self._watch is not None:
-            try:
-                events = self._watch(event)
-            except LollmsError as refused:
-                raise self._ruled(refused) from refused.__cause__
+        if self._chain is not None:
+            events = self._watched(self._chain.on_event, event)
         self._passed(events)
         self._plain = self._thinking is None and self._limit is None and self._first is not None
         return events
+
+    def _watched(self, watch: Callable[..., Sequence[Event]], *what: Any) -> Sequence[Event]:
+        """The result of a method of the chain; that a middleware refuses is our verdict."""
+        try:
+            return watch(*what)
+        except LollmsError as refused:
+            raise self._ruled(refused) from refused.__cause__
 
     def _passed(self, events: Sequence[Event]) -> Sequence[Event]:
         """`events`, which the caller gets."""

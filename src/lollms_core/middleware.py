@@ -93,14 +93,22 @@ def is_required(hook: object) -> bool:
 
 
 class Chain:
-    """The middlewares of one request. on_request runs in registration order, the others in reverse."""
+    """The middlewares of one request. on_request runs in registration order, the others in reverse.
+
+    Attributes:
+        quiet: after an event, whether no middleware wants to see any.
+        only: after an event, the on_event of the one middleware that wants to see events, None if it is not one. Who
+            has many events calls it without the way around, and gives :meth:`checked` what it gave, or
+            :meth:`failed` what it raised.
+    """
 
     def __init__(self, attached: Sequence[Attached]) -> None:
         self._waiting = list(attached)
         self._entered: list[Attached] = []  # had their on_request: they get on_finish
         self._failed: set[int] = set()  # places in _entered
         self._watchers: list[tuple[int, Callable[[Event], Iterable[Event]]]] | None = None  # innermost first
-        self._only: Callable[[Event], Iterable[Event]] | None = None  # of them, if it is one
+        self.quiet = False
+        self.only: Callable[[Event], Iterable[Event]] | None = None
 
     def on_request(self, request: _R) -> tuple[_R, list[Any] | None]:
         """The request for the backend, and the answer of a middleware if one took the backend's place.
@@ -130,30 +138,43 @@ class Chain:
         Raises:
             Refused: a middleware refused, or a required one failed.
         """
-        on_event = self._only
-        if on_event is None:
-            return self._past_all(event)
-        # The usual case, one middleware, one event in and the same one out: this runs for every event.
-        try:
-            given = on_event(event)
-            return given if type(given) is tuple and len(given) == 1 and given[0] is event else _checked_events(given)
-        except BaseException as exc:
-            assert self._watchers is not None
-            self._left_out(self._watchers[0][0], "on_event", exc)
-            return (event,)
-
-    def _past_all(self, event: Event) -> Sequence[Event]:
-        """What remains of `event` outside of the outermost middleware, of however many."""
         if self._watchers is None:
             # Until the first event, or after one has failed, nobody knows who wants to see events.
             self._watchers = [found for place in self._inside_out() if (found := self._watcher(place))]
             if len(self._watchers) == 1:
-                self._only = self._watchers[0][1]
-                return self.on_event(event)
+                self.only = self._watchers[0][1]
+            self.quiet = not self._watchers
+        only = self.only
+        if only is not None:
+            try:
+                return _checked_events(only(event))
+            except BaseException as exc:
+                return self.failed(event, exc)
         events: Sequence[Event] = (event,)
         for place, on_event in self._watchers:
             events = self._each(events, place, on_event)
         return events
+
+    def checked(self, event: Event, given: Any) -> Sequence[Event]:
+        """What remains of `event` if `given` is what :attr:`only` gave for it.
+
+        Raises:
+            Refused: as for :meth:`on_event`.
+        """
+        try:
+            return _checked_events(given)
+        except BaseException as exc:
+            return self.failed(event, exc)
+
+    def failed(self, event: Event, exc: BaseException) -> Sequence[Event]:
+        """What remains of `event` if :attr:`only` raised `exc` over it; it is left out from now on.
+
+        Raises:
+            Refused: as for :meth:`on_event`.
+        """
+        assert self._watchers is not None
+        self._left_out(self._watchers[0][0], "on_event", exc)
+        return (event,)
 
     def _each(
         self, events: Sequence[Event], place: int, on_event: Callable[[Event], Iterable[Event]]
@@ -232,7 +253,7 @@ class Chain:
     def _left_out(self, place: int, method: str, exc: BaseException) -> None:
         attached = self._entered[place]
         self._failed.add(place)
-        self._watchers = self._only = None
+        self._watchers = self.only = None
         if isinstance(exc, (Refused, KeyboardInterrupt)):
             raise exc
         if attached.required or is_required(attached.middleware):

@@ -11,8 +11,9 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token, copy_context
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from lollms_core.embedding import aembed_through, embed_keywords, embed_through, subject_of, vectors_of
@@ -55,26 +56,29 @@ def is_inside(binding: object) -> bool:
     return id(binding) in _INSIDE.get()
 
 
-def iterate_inside(binding: object, events: Iterator[Any]) -> Iterator[Any]:
+class iterate_inside:  # noqa: N801 - used like the generator function that aiterate_inside is
     """`events`, whose code runs inside; between them, the caller's code does not.
 
-    That code has a copy of the context in which the first event was asked for, to the end: entering one takes a quarter
-    of the time that setting a variable and setting it back takes, and this runs for every event.
+    That code has a copy of the context in which this is made, to the end: entering one takes a quarter of the time
+    that setting a variable and setting it back takes. And no code of Python's stands between the two: this runs for
+    every event.
     """
-    run = copy_context().run
-    run(_INSIDE.set, (*_INSIDE.get(), id(binding)))
-    step = events.__next__
-    try:
-        while True:
-            try:
-                event = run(step)
-            except StopIteration:
-                return
-            yield event
-    finally:
-        close = getattr(events, "close", None)
+
+    __slots__ = ("_events", "_run")
+
+    def __init__(self, binding: object, events: Iterator[Any]) -> None:
+        self._events = events
+        self._run = copy_context().run
+        self._run(_INSIDE.set, (*_INSIDE.get(), id(binding)))
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._run, repeat(self._events.__next__))  # the StopIteration of `events` ends it
+
+    def close(self) -> None:
+        """Close `events`, inside."""
+        close = getattr(self._events, "close", None)
         if close is not None:
-            run(close)
+            self._run(close)
 
 
 async def aiterate_inside(binding: object, events: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -203,7 +207,7 @@ class _ChatCall:
             result = await self._own(subject, **fields)
         relay.finish(result)
 
-    def source(self, request: GenerationRequest) -> Iterator[Any]:
+    def source(self, request: GenerationRequest) -> Iterable[Any]:
         subject, fields = self.arguments(request)
         with inside(self._binding):
             stream = self._own(subject, **fields)
