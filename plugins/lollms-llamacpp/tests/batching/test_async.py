@@ -18,6 +18,7 @@ from lollms_llamacpp.batching.waking import Wakeup, in_thread
 from lollms_llamacpp.engine import Engine
 
 NEVER = {258: -1e9, 256: -1e9}  # the tokens that would end a tiny model's answer
+STARTS = "lollms-llamacpp start"  # the name of a thread that begins a request
 LONG: dict[str, Any] = {"n_predict": 400, "logit_bias": NEVER}
 
 
@@ -43,6 +44,9 @@ async def test_no_thread_waits(tiny: LlamaCppBinding) -> None:
                 texts.append(event.text)
                 break
     assert len(texts) == 30
+    for thread in threading.enumerate():
+        if thread.name == STARTS:
+            thread.join(10)  # it has handed over what it has begun, and has nothing more to do
     assert threading.active_count() == before
     for stream in streams:
         await stream.aclose()
@@ -178,6 +182,6 @@ async def test_in_thread() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     go_on.set()
-    await until(lambda: not any(thread.name == "lollms-llamacpp start" for thread in threading.enumerate()))
+    await until(lambda: not any(thread.name == STARTS for thread in threading.enumerate()))
     gc.collect()
     assert undone == []
